@@ -1,0 +1,10 @@
+"""The public face of the router for plugin authors; nothing else in this package is public."""
+
+from router.errors import ConfigError, Partial, Reject, Retry, RouterError, Undecodable
+from router.event import UNDECODABLE, Batch, Event, Message
+from router.plugin import Count, Decoder, Deliver, Emit, Plugin, Secret, Sink, Source, Step
+
+__all__ = [
+    "UNDECODABLE", "Batch", "ConfigError", "Count", "Decoder", "Deliver", "Emit", "Event", "Message", "Partial",
+    "Plugin", "Reject", "Retry", "RouterError", "Secret", "Sink", "Source", "Step", "Undecodable",
+]

@@ -1,0 +1,63 @@
+"""What can go wrong, in the words that the engine and its plugins share.
+
+Returning is the ack, raising is the nack: a sink (and the journal) says with `Retry`, `Reject` or
+`Partial` what did not work; everything else that it raises counts as `Retry`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class RouterError(Exception):
+    """An error of ours, meant to be shown to a user as one line."""
+
+
+class Retry(RouterError):
+    """Say that it did not work now and is worth another try.
+
+    `reason` is for people; `after` is the number of seconds that the other side asked to wait.
+    """
+
+    def __init__(self, reason: str, after: float | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.after = after
+
+
+class Reject(RouterError):
+    """Say that it will never work: the event becomes a dead letter with this `reason`."""
+
+    def __init__(self, reason: str, status: int | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.status = status
+
+
+class Partial(RouterError):
+    """Say that a batch worked but for some: `errors` maps the index in the batch to what went wrong."""
+
+    def __init__(self, errors: Mapping[int, Retry | Reject]) -> None:
+        super().__init__(f"{len(errors)} of the batch failed")
+        self.errors = errors
+
+
+class Undecodable(RouterError):
+    """Say that a message is in no known form; the engine keeps it as an event of type `Undecodable`."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class ConfigError(RouterError):
+    """A mistake in the config: `place` is the key's path (`sources.push.listen`), `hint` the likely fix."""
+
+    def __init__(self, place: str, problem: str, hint: str = "") -> None:
+        super().__init__(f"{place}: {problem}" + (f" ({hint})" if hint else ""))
+        self.place = place
+        self.problem = problem
+        self.hint = hint

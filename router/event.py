@@ -1,0 +1,117 @@
+"""Message and event: what comes in, and what it means.
+
+A message is bytes plus transport attributes, exactly as they came. An event is the decoded, immutable
+result; it keeps the bytes. Nobody changes either: a step that alters an event makes a new one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+
+import msgspec
+from msgspec.structs import force_setattr
+
+UNDECODABLE = "Undecodable"
+"""The `type` of an event whose message no decoder understood."""
+
+ENVELOPE_FIELDS = ("id", "type", "time", "received", "source")
+"""Names that the engine gives to every event; a decoder's fields must not use them."""
+
+
+class Message(msgspec.Struct, frozen=True, gc=False):
+    """Bytes as they came, with the transport's attributes.
+
+    `received` is in seconds since the Unix epoch. `attributes` hold what the transport said about the
+    message and decoding or explaining may need (`message_id`, `topic`, `tag` ...): text to text.
+    """
+
+    body: bytes | memoryview
+    received: float
+    attributes: Mapping[str, str] = {}
+
+
+class UndecodableFields(msgspec.Struct, frozen=True, gc=False):
+    """Fields of an event that could not be decoded: why, and the body as text (lossy where it is no UTF-8)."""
+
+    reason: str
+    body: str
+
+
+class Event(msgspec.Struct, frozen=True):
+    """One decoded result.
+
+    `id`: 32 hex digits, the same for redelivery, replay and re-publication by a second rule.
+    `type`: canonical (`Deliver:SendFailed`). `time`: when it happened, with zone.
+    `received`: Unix seconds. `source`: name of the source in the config.
+    `fields`: the decoder's struct. `message`: what came, byte for byte.
+    """
+
+    id: str
+    type: str
+    time: datetime
+    source: str
+    fields: msgspec.Struct
+    message: Message
+    encoded: bytes | None = None
+    """The cached result of `json()`; not part of the event's value."""
+
+    @property
+    def received(self) -> float:
+        """Unix seconds at which the message came in."""
+        return self.message.received
+
+    @property
+    def raw(self) -> bytes | memoryview:
+        """The message's body, unchanged."""
+        return self.message.body
+
+    def get(self, name: str) -> Any:
+        """Return the value of a field by the name that `json()` shows; None where there is none."""
+        attribute = name if name in ENVELOPE_FIELDS else _attribute_of(type(self.fields)).get(name)
+        if attribute is None:
+            extra: Mapping[str, str] = getattr(self.fields, "extra", {})
+            return extra.get(name)
+        return getattr(self if name in ENVELOPE_FIELDS else self.fields, attribute)
+
+    def json(self) -> bytes:
+        """Encode the event flat, as one JSON object without a newline; encoded once, then remembered."""
+        if self.encoded is None:
+            force_setattr(self, "encoded", _encode_flat(self))
+        assert self.encoded is not None
+        return self.encoded
+
+
+Batch: TypeAlias = Sequence[Event]
+
+_encode = msgspec.json.Encoder().encode
+
+
+def _attribute_of(struct: type[msgspec.Struct]) -> Mapping[str, str]:
+    """Map the names on the wire (`from`) to the struct's attributes (`from_`)."""
+    names = _attributes.get(struct)
+    if names is None:
+        names = {f.encode_name: f.name for f in msgspec.structs.fields(struct) if f.name != "extra"}
+        _attributes[struct] = names
+    return names
+
+
+_attributes: dict[type[msgspec.Struct], Mapping[str, str]] = {}
+"""A memo of pure reflection: one entry per struct type."""
+
+
+def _encode_flat(event: Event) -> bytes:
+    """Join the envelope and the fields into one object; a decoder's `extra` mapping is laid flat too."""
+    fields = event.fields
+    extra: Mapping[str, str] = getattr(fields, "extra", {})
+    if extra:
+        flat = {k: v for k, v in msgspec.to_builtins(fields).items() if k != "extra"}
+        encoded = _encode({**extra, **flat})
+    else:
+        encoded = _encode(fields)
+    received = datetime.fromtimestamp(event.received, UTC)
+    return b'{"id":%b,"type":%b,"time":%b,"received":%b,"source":%b,%b' % (
+        _encode(event.id), _encode(event.type), _encode(event.time), _encode(received), _encode(event.source),
+        encoded[1:],
+    )

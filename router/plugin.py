@@ -1,0 +1,112 @@
+"""What a plugin is: a struct whose fields are its YAML, and one verb.
+
+`Deliver = async (Batch) -> None` runs through everything: returning is the ack, raising is the nack.
+A source is given an `Emit`, a sink yields a `Deliver`. A plugin's running state lives in the locals of
+`run()` and `open()`, never in its fields.
+
+A plugin class is a `msgspec.Struct`; unknown keys in the YAML are refused by the config. Subclass like this:
+
+    class Printer(Sink, frozen=True, kw_only=True):
+        '''Print every event.'''
+
+        prefix: str = ""
+
+        async def deliver(self, batch: Batch) -> None: ...
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, ClassVar, Protocol, TypeAlias
+
+import msgspec
+
+from router.event import Batch, Event, Message
+
+Deliver: TypeAlias = Callable[[Batch], Coroutine[Any, Any, None]]
+"""Deliver a batch. Raises `Retry`, `Reject` or `Partial`; anything else counts as `Retry`."""
+
+Emit: TypeAlias = Callable[[Sequence[Message]], Coroutine[Any, Any, None]]
+"""Hand messages in. Returns when they are safe on disk; raises `Retry` when they could not be stored."""
+
+Count: TypeAlias = Callable[[str], None]
+"""Count something worth showing in `router status` (`bad_signature`), once per call."""
+
+
+class Secret(str):
+    """A text that is shown as `***`; in YAML a scalar, `${VAR}` or `{file: path}`."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+
+class Plugin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What every kind of plugin shares: nothing but being configured by its fields."""
+
+    def check(self) -> None:
+        """Refuse values that types cannot; raise `ConfigError` with the field's name as the place."""
+
+
+class Source(Plugin, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Takes messages in."""
+
+    @abstractmethod
+    async def run(self, emit: Emit, ready: Callable[[], None], count: Count) -> None:
+        """Take messages in until cancelled.
+
+        Call `ready()` once when messages can arrive. `await emit(messages)`, then ack upstream; when it
+        raises `Retry`, do not ack, and ask upstream to come again after `error.after` seconds.
+        """
+        raise NotImplementedError
+
+
+class Decoder(Plugin, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Turns a message into an event."""
+
+    fields: ClassVar[type[msgspec.Struct]]
+    """The struct of the events' fields; its names are what a `match` may speak of."""
+    account: ClassVar[str]
+    """The field that says whose result it is."""
+    narrow: ClassVar[frozenset[str]] = frozenset()
+    """Fields with few distinct values (region, status): conditions on them are decided once and remembered."""
+    types: ClassVar[Mapping[str, str]] = {}
+    """Every known name of an event type, to the canonical one (`dm:Deliver:Fail` -> `Deliver:SendFailed`)."""
+
+    @abstractmethod
+    def decode(self, message: Message, source: str) -> Event:
+        """Return the event. Pure and deterministic; raises `Undecodable` and nothing else."""
+        raise NotImplementedError
+
+
+class Step(Plugin, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Changes the form of an event on its way to one subscription."""
+
+    @abstractmethod
+    def apply(self, event: Event) -> Event | None:
+        """Return the event, a new one with the same id, or None to leave it out. Pure."""
+        raise NotImplementedError
+
+
+class Sink(Plugin, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Delivers batches to one destination. Implement `deliver`, or `open` where there is a connection.
+
+    The class variables are what suits the sink; a subscription's `delivery:` may set others.
+    """
+
+    batch: ClassVar[int] = 500
+    """Events in one call at most."""
+    in_flight: ClassVar[int] = 1
+    """Calls under way at once at most."""
+
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[Deliver]:
+        """Yield a `Deliver` that is used until the block ends; close what was opened when it does."""
+        yield self.deliver
+
+    async def deliver(self, batch: Batch) -> None:
+        """Deliver the batch; return when all of it is safe at the destination."""
+        raise NotImplementedError
