@@ -1,0 +1,229 @@
+"""What every journal must hold, as tests: subclass `JournalSuite`, say how to open one, and let pytest collect it.
+
+    class TestMine(JournalSuite):
+        def journal(self, *, small: bool = False) -> Journal: ...
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import anyio
+import msgspec
+import pytest
+
+from router.errors import Retry
+from router.event import Event, Message
+from router.journal import FIRST, DeadLetter, Journal, Partition, Progress, Segment
+
+
+class Note(msgspec.Struct, frozen=True):
+    """Fields of the suite's events."""
+
+    text: str
+
+
+def event(body: bytes, *, name: str = "", **attributes: str) -> Event:
+    """Make an event whose id depends on `name`, or else on the body alone."""
+    digest = hashlib.blake2b(name.encode() or body, digest_size=16).hexdigest()
+    return Event(
+        id=digest, type="note", time=datetime(2026, 1, 1, tzinfo=UTC), source="suite", fields=Note(str(body)),
+        message=Message(body, 1.5, attributes),
+    )
+
+
+def restore(message: Message, source: str, name: str) -> Event:
+    """Make the event of a stored message again."""
+    body = bytes(message.body)
+    return Event(
+        id=name, type="note", time=datetime(2026, 1, 1, tzinfo=UTC), source=source, fields=Note(str(body)), message=message
+    )
+
+
+def settled(position: int, since: int = FIRST) -> Progress:
+    """Return the progress of a subscription that wanted nothing up to the position."""
+    return Progress(position=position, since=since, pattern="p", filtered=position - since)
+
+
+class JournalSuite:
+    """The contract of `router.journal`, clause by clause."""
+
+    def journal(self, *, small: bool = False) -> Journal:
+        """Return the journal to test; a `small` one is full after at most 2 MB of events."""
+        raise NotImplementedError
+
+    def opened(self, state: Path, *, small: bool = False) -> AbstractAsyncContextManager[Partition]:
+        """Open it."""
+        return self.journal(small=small).open(state, restore)
+
+    async def test_what_was_appended_is_read_back_byte_for_byte(self, tmp_path: Path) -> None:
+        """P7: body, id, source, attributes and time of receipt come back as they were."""
+        bodies = [b"", b"a", bytes(range(256)), b"x" * 70_000]
+        async with self.opened(tmp_path) as partition:
+            await partition.append([event(b, topic="t") for b in bodies])
+            segment = await partition.read(FIRST, 100)
+        assert [bytes(e.raw) for e in segment.events] == bodies
+        assert [e.id for e in segment.events] == [event(b).id for b in bodies]
+        assert {(e.source, e.received, e.message.attributes["topic"]) for e in segment.events} == {("suite", 1.5, "t")}
+
+    async def test_duplicates_are_dropped_within_a_batch_and_across_batches(self, tmp_path: Path) -> None:
+        """P3: the same id is journalled once, and counted each further time."""
+        async with self.opened(tmp_path) as partition:
+            await partition.append([event(b"a"), event(b"b"), event(b"a")])
+            await partition.append([event(b"b"), event(b"c")])
+            await partition.append([event(b"c")])
+            assert partition.head == FIRST + 3
+            assert partition.statistics().duplicates == 3
+
+    async def test_the_follower_sees_every_new_event_once_and_in_order(self, tmp_path: Path) -> None:
+        """Also when many append at once."""
+        seen: list[Segment] = []
+        async with self.opened(tmp_path) as partition:
+            partition.follow(seen.append)
+            async with anyio.create_task_group() as tasks:
+                for caller in range(20):
+                    tasks.start_soon(partition.append, [event(f"{caller}.{i % 7}".encode()) for i in range(10)])
+            read = await partition.read(FIRST, 1000)
+        assert [s.first for s in seen] == [FIRST + sum(len(s.events) for s in seen[:i]) for i in range(len(seen))]
+        assert [e.id for s in seen for e in s.events] == [e.id for e in read.events]
+        assert len(read.events) == 20 * 7
+
+    async def test_two_readers_do_not_disturb_each_other(self, tmp_path: Path) -> None:
+        """Each reads all, at its own pace, while more is appended."""
+        async def reader(step: int, found: list[str]) -> None:
+            position = FIRST
+            while position < FIRST + 300:
+                segment = await partition.read(position, step)
+                found += [e.id for e in segment.events]
+                position = segment.end
+                await anyio.sleep(0)
+
+        found: tuple[list[str], list[str]] = ([], [])
+        async with self.opened(tmp_path) as partition:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(reader, 7, found[0])
+                tasks.start_soon(reader, 64, found[1])
+                for i in range(30):
+                    await partition.append([event(f"{i}.{j}".encode()) for j in range(10)])
+            expected = [e.id for e in (await partition.read(FIRST, 1000)).events]
+        assert found[0] == found[1] == expected
+
+    async def test_reading_starts_at_any_position_and_ends_at_the_head(self, tmp_path: Path) -> None:
+        """Nothing is skipped and nothing told twice, wherever a batch begins."""
+        async with self.opened(tmp_path) as partition:
+            for i in range(4):
+                await partition.append([event(f"{i}.{j}".encode()) for j in range(5)])
+            every = (await partition.read(FIRST, 1000)).events
+            for offset in range(20):
+                segment = await partition.read(FIRST + offset, 1000)
+                assert segment.first == FIRST + offset
+                assert [e.id for e in segment.events] == [e.id for e in every[offset:]]
+            assert not (await partition.read(partition.head, 10)).events
+
+    async def test_progress_and_dead_letters_come_back(self, tmp_path: Path) -> None:
+        """P4: as they were committed last."""
+        mark, letter = _given_up()
+        async with self.opened(tmp_path) as partition:
+            await partition.append([event(b"a")])
+            assert partition.progress("d/s") is None
+            partition.commit("d/s", mark, [letter])
+            await partition.flush()
+            await _check_progress(partition, mark, letter)
+
+    async def test_a_full_journal_refuses_and_recovers(self, tmp_path: Path) -> None:
+        """P4: `Retry` while all of it is needed; when it is settled, intake goes on and nothing is lost."""
+        async with self.opened(tmp_path, small=True) as partition:
+            partition.commit("d/s", settled(FIRST))
+            partition.activate(["d/s"])
+            stored = 0
+            with pytest.raises(Retry) as refusal:
+                for i in range(1000):
+                    await partition.append(_batch(i))
+                    stored += 10
+            assert refusal.value.after
+            assert partition.statistics().full
+            assert partition.head == FIRST + stored
+            assert partition.tail == FIRST
+            partition.commit("d/s", settled(partition.head))
+            with anyio.fail_after(20):
+                await _until_appended(partition, _batch(5000))
+            assert partition.head == FIRST + stored + 10
+
+    async def test_nothing_that_an_active_subscription_needs_is_deleted(self, tmp_path: Path) -> None:
+        """P1: however full it is."""
+        async with self.opened(tmp_path, small=True) as partition:
+            partition.commit("slow", settled(FIRST + 5))
+            partition.commit("gone", settled(FIRST))
+            partition.activate(["slow"])
+            with pytest.raises(Retry):
+                for i in range(1000):
+                    await partition.append(_batch(i))
+            segment = await partition.read(FIRST + 5, 1)
+            assert segment.first == FIRST + 5
+            assert segment.events[0].id == _batch(0)[5].id
+
+    async def test_a_caller_that_gives_up_takes_nobody_with_it(self, tmp_path: Path) -> None:
+        """Cancelling one append leaves the others to be answered."""
+        async with self.opened(tmp_path) as partition:
+            async with anyio.create_task_group() as tasks:
+                with anyio.CancelScope() as impatient:
+                    impatient.cancel()
+                    await partition.append([event(b"given up")])
+                for i in range(10):
+                    tasks.start_soon(partition.append, [event(str(i).encode())])
+            found = {e.id for e in (await partition.read(FIRST, 100)).events}
+        assert {event(str(i).encode()).id for i in range(10)} <= found
+
+
+class DurableJournalSuite(JournalSuite):
+    """What a journal that outlives its process holds beside."""
+
+    async def test_duplicates_are_dropped_across_a_restart(self, tmp_path: Path) -> None:
+        """P3: the window is as durable as the events."""
+        async with self.opened(tmp_path) as partition:
+            await partition.append([event(b"a")])
+        async with self.opened(tmp_path) as partition:
+            await partition.append([event(b"a"), event(b"b")])
+            assert partition.head == FIRST + 2
+
+    async def test_progress_and_dead_letters_come_back_after_a_restart(self, tmp_path: Path) -> None:
+        """P4: without a flush, for closing is one."""
+        mark, letter = _given_up()
+        async with self.opened(tmp_path) as partition:
+            await partition.append([event(b"a")])
+            partition.commit("d/s", mark, [letter])
+        async with self.opened(tmp_path) as partition:
+            await _check_progress(partition, mark, letter)
+
+
+def _given_up() -> tuple[Progress, DeadLetter]:
+    letter = DeadLetter(
+        position=1, event=event(b"a"), reason="no", status=400, attempts=3, first_try=1.0, last_try=2.0
+    )
+    return Progress(position=2, since=1, pattern="p", dead=1), letter
+
+
+async def _check_progress(partition: Partition, mark: Progress, letter: DeadLetter) -> None:
+    assert partition.progress("d/s") == mark
+    (found,) = await partition.dead_letters("d/s", 10)
+    assert (found.reason, found.status, found.attempts) == (letter.reason, letter.status, letter.attempts)
+    assert (found.event.id, bytes(found.event.raw)) == (letter.event.id, bytes(letter.event.raw))
+    assert partition.statistics().dead == {"d/s": 1}
+
+
+def _batch(number: int) -> Sequence[Event]:
+    return [event(b"x" * 2000, name=f"{number}.{i}") for i in range(10)]
+
+
+async def _until_appended(partition: Partition, events: Sequence[Event]) -> None:
+    while True:
+        try:
+            await partition.append(events)
+        except Retry:
+            await anyio.sleep(0.05)
+        else:
+            return

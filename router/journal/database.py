@@ -1,0 +1,216 @@
+"""The SQLite file of the journal: its schema and its few statements; synchronous, called from worker threads.
+
+One row per group-committed batch. Its `body` is a msgpack array of (source, received, attributes, bytes) per
+event, which decodes to views into the row instead of copies; its `ids` are 16 bytes per event; `crc` covers
+both. Ids live in a table of their own, so that the duplicate window outlives the events.
+
+WAL with synchronous=FULL: a commit has returned from fsync. The writer's own autocheckpoint keeps the WAL at
+4 MiB; readers use short transactions, because one held open lets it grow without bound.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from router.errors import RouterError
+from router.event import Event
+from router.journal import FIRST, DeadLetter, Progress
+
+VERSION = 1
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS batches (
+    first INTEGER PRIMARY KEY, count INTEGER NOT NULL, received REAL NOT NULL, crc INTEGER NOT NULL,
+    ids BLOB NOT NULL, body BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS seen (first INTEGER PRIMARY KEY, received REAL NOT NULL, ids BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS progress (
+    name TEXT PRIMARY KEY, position INTEGER NOT NULL, since INTEGER NOT NULL, pattern TEXT NOT NULL,
+    delivered INTEGER NOT NULL, filtered INTEGER NOT NULL, dead INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS dead (
+    name TEXT NOT NULL, position INTEGER NOT NULL, id BLOB NOT NULL, reason TEXT NOT NULL, status INTEGER,
+    attempts INTEGER NOT NULL, first_try REAL NOT NULL, last_try REAL NOT NULL, event BLOB NOT NULL,
+    PRIMARY KEY (name, position)) WITHOUT ROWID;
+"""
+
+
+class Row(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One message as it is read back; `body` is a view into the batch's blob."""
+
+    source: str
+    received: float
+    attributes: Mapping[str, str]
+    body: memoryview
+
+
+class StoredBatch(msgspec.Struct, frozen=True):
+    """A batch as it is read back; `rows` is None where the checksum says that it is damaged."""
+
+    first: int
+    ids: bytes
+    rows: Sequence[Row] | None
+    count: int
+
+
+class Write(msgspec.Struct, frozen=True):
+    """All that one transaction writes."""
+
+    first: int
+    received: float
+    ids: bytes
+    body: bytes
+    count: int
+    progress: Mapping[str, Progress]
+    dead: Sequence[tuple[str, DeadLetter]]
+    settled: int
+    """Everything below is settled for every active subscription."""
+    keep_from: float
+    """Settled batches received before this time (Unix seconds) may go."""
+    seen_from: float
+    """Ids received before this time may go."""
+
+
+_pack = msgspec.msgpack.Encoder().encode
+_unpack = msgspec.msgpack.Decoder(list[Row]).decode
+_unpack_row = msgspec.msgpack.Decoder(Row).decode
+
+
+def pack(events: Sequence[Event]) -> bytes:
+    """Encode the events' messages as the rows of a batch."""
+    return _pack([_row(event) for event in events])
+
+
+def _row(event: Event) -> tuple[str, float, Mapping[str, str], bytes | memoryview]:
+    message = event.message
+    return event.source, message.received, message.attributes, message.body
+
+
+class Database:
+    """One connection. `readonly` opens an existing file beside a daemon that writes to it."""
+
+    def __init__(self, path: Path, *, readonly: bool = False) -> None:
+        mode = "ro" if readonly else "rwc"
+        self._sql = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode={mode}", uri=True, check_same_thread=False, isolation_level=None, timeout=10,
+        )
+        try:
+            self._prepare(path, readonly=readonly)
+        except sqlite3.Error as error:
+            self._sql.close()
+            raise RouterError(f"{path}: {error}") from error
+        except BaseException:
+            self._sql.close()
+            raise
+
+    def _prepare(self, path: Path, *, readonly: bool) -> None:
+        if readonly:
+            self._sql.execute("PRAGMA query_only=ON")
+        else:
+            self._sql.execute("PRAGMA journal_mode=WAL")
+            self._sql.execute("PRAGMA synchronous=FULL")
+            self._sql.execute("PRAGMA cache_size=-16384")
+        version = self._one("PRAGMA user_version")
+        if version not in (0, VERSION):
+            raise RouterError(f"{path}: written by another version of the router (schema {version}, not {VERSION})")
+        if not readonly:
+            self._sql.executescript(_SCHEMA)
+            self._sql.execute(f"PRAGMA user_version={VERSION}")
+        self._page_size = self._one("PRAGMA page_size")
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._sql.close()
+
+    def _one(self, statement: str, *values: float) -> int:
+        return int(self._sql.execute(statement, values).fetchone()[0])
+
+    def head(self) -> int:
+        """Return the position that the next event will get."""
+        return self._one("SELECT max(coalesce((SELECT first + count FROM batches ORDER BY first DESC LIMIT 1), 0),"
+                         " coalesce((SELECT first + length(ids) / 16 FROM seen ORDER BY first DESC LIMIT 1), 0),"
+                         " coalesce((SELECT max(position) FROM progress), 0), ?)", FIRST)
+
+    def tail(self) -> int:
+        """Return the oldest position still kept."""
+        return self._one("SELECT coalesce((SELECT min(first) FROM batches), ?)", self.head())
+
+    def used(self) -> int:
+        """Return the bytes of the file that hold data."""
+        pages = self._one("PRAGMA page_count") - self._one("PRAGMA freelist_count")
+        return pages * self._page_size
+
+    def write(self, write: Write) -> None:
+        """Commit it all in one transaction, fsynced; on an error nothing of it is there."""
+        sql = self._sql
+        sql.execute("BEGIN IMMEDIATE")
+        try:
+            if write.count:
+                crc = zlib.crc32(write.body, zlib.crc32(write.ids))
+                sql.execute("INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?)",
+                            (write.first, write.count, write.received, crc, write.ids, write.body))
+                sql.execute("INSERT INTO seen VALUES (?, ?, ?)", (write.first, write.received, write.ids))
+                sql.execute("DELETE FROM seen WHERE first IN (SELECT first FROM seen WHERE received < ?"
+                            " ORDER BY first LIMIT 4)", (write.seen_from,))
+            sql.executemany("INSERT OR REPLACE INTO progress VALUES (?, ?, ?, ?, ?, ?, ?)", (
+                (name, p.position, p.since, p.pattern, p.delivered, p.filtered, p.dead)
+                for name, p in write.progress.items()))
+            sql.executemany("INSERT OR REPLACE INTO dead VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", map(_dead_row, write.dead))
+            sql.execute("DELETE FROM batches WHERE first IN (SELECT first FROM batches"
+                        " WHERE first + count <= ? AND received < ? ORDER BY first LIMIT 8)",
+                        (write.settled, write.keep_from))
+            sql.execute("COMMIT")
+        except BaseException:
+            if sql.in_transaction:
+                sql.execute("ROLLBACK")
+            raise
+
+    def read(self, position: int, limit: int) -> list[StoredBatch]:
+        """Return the batches from the one that holds `position` on, until they have `limit` events from there."""
+        rows = self._sql.execute(
+            "SELECT first, count, crc, ids, body FROM batches WHERE first >= coalesce("
+            "(SELECT max(first) FROM batches WHERE first <= ?), 0) ORDER BY first", (position,))
+        batches: list[StoredBatch] = []
+        try:
+            for first, count, crc, ids, body in rows:
+                if first + count <= position:
+                    continue
+                sound = zlib.crc32(body, zlib.crc32(ids)) == crc
+                batches.append(StoredBatch(first, ids, _unpack(body) if sound else None, count))
+                if first + count - position >= limit:
+                    break
+        finally:
+            rows.close()
+        return batches
+
+    def seen(self, since: float) -> Iterator[tuple[float, bytes]]:
+        """Yield (received, ids) of the batches received from `since` (Unix seconds) on, in order."""
+        yield from self._sql.execute("SELECT received, ids FROM seen WHERE received >= ? ORDER BY first", (since,))
+
+    def progress(self) -> dict[str, Progress]:
+        """Return the progress of every subscription that ever had one."""
+        rows = self._sql.execute("SELECT name, position, since, pattern, delivered, filtered, dead FROM progress")
+        return {name: Progress(position=position, since=since, pattern=pattern, delivered=delivered, filtered=filtered,
+                               dead=dead)
+                for name, position, since, pattern, delivered, filtered, dead in rows}
+
+    def dead_counts(self) -> dict[str, int]:
+        """Return how many dead letters each subscription has."""
+        return dict(self._sql.execute("SELECT name, count(*) FROM dead GROUP BY name"))
+
+    def dead(self, name: str, limit: int) -> list[tuple[int, bytes, str, int | None, int, float, float, Row]]:
+        """Return the columns of the subscription's oldest dead letters."""
+        rows: Iterable[tuple[int, bytes, str, int | None, int, float, float, bytes]] = self._sql.execute(
+            "SELECT position, id, reason, status, attempts, first_try, last_try, event FROM dead"
+            " WHERE name = ? ORDER BY position LIMIT ?", (name, limit))
+        return [(*row[:7], _unpack_row(row[7])) for row in rows]
+
+
+def _dead_row(item: tuple[str, DeadLetter]) -> tuple[str, int, bytes, str, int | None, int, float, float, bytes]:
+    name, letter = item
+    event = letter.event
+    return (name, letter.position, bytes.fromhex(event.id), letter.reason, letter.status, letter.attempts,
+            letter.first_try, letter.last_try, _pack(_row(event)))

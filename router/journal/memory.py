@@ -1,0 +1,108 @@
+"""The journal in memory: for tests, and for those who need no promise beyond this process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager
+from pathlib import Path
+
+from router.errors import Retry, RouterError
+from router.event import Event
+from router.journal import FIRST, DeadLetter, Follower, Inspection, Journal, Partition, Progress, Restore, Segment, Statistics
+from router.journal.seen import Seen
+
+
+class MemoryJournal(Journal, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Keep everything in memory, up to `limit` events that somebody still needs; all is gone at exit."""
+
+    limit: int = 1_000_000
+    duplicates: float = 86400.0
+
+    @asynccontextmanager
+    async def open(self, state: Path, restore: Restore) -> AsyncGenerator[Partition]:  # noqa: ARG002 - the contract's
+        """Yield an empty partition."""
+        yield _MemoryPartition(self.limit, Seen(self.duplicates))
+
+    def inspect(self, state: Path, restore: Restore) -> AbstractContextManager[Inspection]:  # noqa: ARG002
+        """Raise: only its own process can see it."""
+        raise RouterError("a journal in memory cannot be read from another process; see `router status`")
+
+
+class _MemoryPartition:
+    def __init__(self, limit: int, seen: Seen) -> None:
+        self._limit = limit
+        self._seen = seen
+        self._events: list[Event] = []
+        self._tail = FIRST
+        self._progress: dict[str, Progress] = {}
+        self._dead: dict[str, list[DeadLetter]] = {}
+        self._active: frozenset[str] = frozenset()
+        self._follower: Follower | None = None
+        self._duplicates = 0
+        self._commits = 0
+
+    @property
+    def head(self) -> int:
+        return self._tail + len(self._events)
+
+    @property
+    def tail(self) -> int:
+        return self._tail
+
+    def follow(self, follower: Follower) -> None:
+        self._follower = follower
+
+    async def append(self, events: Sequence[Event]) -> None:
+        if len(self._events) + len(events) > self._limit:
+            self._forget()
+        if len(self._events) + len(events) > self._limit:
+            raise Retry(f"the journal in memory is full ({self._limit} events that a subscription still needs)", 1.0)
+        fresh: dict[bytes, Event] = {}
+        for event in events:
+            key = bytes.fromhex(event.id)
+            if key in fresh or key in self._seen:
+                self._duplicates += 1
+            else:
+                fresh[key] = event
+        if not fresh:
+            return
+        segment = Segment(self.head, list(fresh.values()))
+        self._seen.add(list(fresh), time.time())
+        self._events.extend(segment.events)
+        self._commits += 1
+        if self._follower:
+            self._follower(segment)
+
+    async def read(self, position: int, limit: int) -> Segment:
+        first = max(position, self._tail)
+        start = first - self._tail
+        return Segment(first, self._events[start : start + limit])
+
+    def progress(self, name: str) -> Progress | None:
+        return self._progress.get(name)
+
+    def activate(self, names: Iterable[str]) -> None:
+        self._active = frozenset(names)
+
+    def commit(self, name: str, progress: Progress, dead: Sequence[DeadLetter] = ()) -> None:
+        self._progress[name] = progress
+        self._dead.setdefault(name, []).extend(dead)
+
+    async def flush(self) -> None:
+        pass
+
+    async def dead_letters(self, name: str, limit: int) -> Sequence[DeadLetter]:
+        return self._dead.get(name, [])[:limit]
+
+    def statistics(self) -> Statistics:
+        return Statistics(
+            head=self.head, tail=self._tail, duplicates=self._duplicates, commits=self._commits, bytes=0, quota=0,
+            full=len(self._events) >= self._limit, dead={n: len(d) for n, d in self._dead.items() if d},
+        )
+
+    def _forget(self) -> None:
+        """Drop what every active subscription has settled."""
+        needed = min((p.position for n, p in self._progress.items() if n in self._active), default=self.head)
+        del self._events[: needed - self._tail]
+        self._tail = max(self._tail, needed)

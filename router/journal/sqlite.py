@@ -1,0 +1,356 @@
+"""The default journal: an SQLite file, one writer task, group commit.
+
+The writer takes all appends that wait, drops duplicates against what is committed and within the group,
+writes one row, and only then answers every waiter, with the error too. It never waits for company: what
+arrives while one commit is under way is the next group. Progress of subscriptions rides along with the next
+commit, or goes alone after a moment.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import math
+import os
+import sqlite3
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import anyio
+import msgspec
+import structlog
+from anyio import to_thread
+
+from router.errors import ConfigError, Retry, RouterError
+from router.event import UNDECODABLE, Event, Message, UndecodableFields
+from router.journal import DeadLetter, Follower, Inspection, Journal, Partition, Progress, Restore, Segment, Statistics
+from router.journal.database import Database, StoredBatch, Write, pack
+from router.journal.seen import Seen
+from router.units import Duration, Size
+
+GROUP = 4096
+"""Events in one commit at most."""
+LAZY = 0.2
+"""Seconds that progress may wait for a commit to ride along with."""
+PRESSURE = 0.8
+"""Above this share of the quota, settled events go before their retention is over."""
+
+log = structlog.get_logger("journal")
+
+
+class SqliteJournal(Journal, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Keep the log in `journal.db` under the state folder.
+
+    `quota` bounds its size: when it is full of events that somebody still needs, intake is refused until
+    they are settled. `retention` is how long settled events are kept for replay and explanation, as far as
+    the quota allows. `duplicates` is how long an id is remembered.
+    """
+
+    quota: Size = 20 * 2**30
+    retention: Duration = 7 * 86400.0
+    duplicates: Duration = 86400.0
+
+    @asynccontextmanager
+    async def open(self, state: Path, restore: Restore) -> AsyncGenerator[Partition]:
+        """Open or create the file; raises `ConfigError` if another process has it or it cannot be read."""
+        with _lock(state):
+            database = Database(state / "journal.db")
+            reader = Database(state / "journal.db", readonly=True)
+            try:
+                partition = _SqlitePartition(self, database, reader, restore)
+                await partition.recall()
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(partition.write)
+                    try:
+                        yield partition
+                    finally:
+                        with anyio.CancelScope(shield=True):
+                            await partition.flush()
+                        tasks.cancel_scope.cancel()
+            finally:
+                reader.close()
+                database.close()
+
+    @contextmanager
+    def inspect(self, state: Path, restore: Restore) -> Iterator[Inspection]:
+        """Read the file; raises `RouterError` if there is none."""
+        path = state / "journal.db"
+        if not path.exists():
+            raise RouterError(f"no journal at {path} (has the router run on this state folder?)")
+        database = Database(path, readonly=True)
+        try:
+            yield _SqliteInspection(database, restore)
+        finally:
+            database.close()
+
+
+class _SqliteInspection:
+    def __init__(self, database: Database, restore: Restore) -> None:
+        self._database = database
+        self._restore = restore
+        self.progress = database.progress()
+        self.tail = database.tail()
+        self.head = database.head()
+
+    def segments(self) -> Iterator[Segment]:
+        position = self.tail
+        while position < self.head:
+            batches = self._database.read(position, GROUP)
+            if not batches:
+                return
+            for batch in batches:
+                yield Segment(batch.first, _events(batch, self._restore))
+                position = batch.first + batch.count
+
+
+@contextmanager
+def _lock(state: Path) -> Iterator[None]:
+    """Hold the folder for this process."""
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        handle = os.open(state / "lock", os.O_CREAT | os.O_RDWR, 0o600)
+    except OSError as error:
+        raise ConfigError("state", f"cannot use {state}: {error.strerror}", "name a folder that can be written") from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(handle)
+        raise ConfigError("state", f"another router is running on {state}", "stop it, or name another folder") from error
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
+class _Waiting:
+    """An append that waits for its commit."""
+
+    __slots__ = ("done", "error", "events")
+
+    def __init__(self, events: Sequence[Event]) -> None:
+        self.events = events
+        self.done = anyio.Event()
+        self.error: Retry | None = None
+
+
+class _Group(msgspec.Struct):
+    """What one commit writes of the appends: the new events, without their duplicates."""
+
+    fresh: dict[bytes, Event]
+    duplicates: int
+
+
+def _damaged(name: str) -> Event:
+    """Stand in for an event whose row does not match its checksum, so that positions and counts stay true."""
+    return Event(
+        id=name, type=UNDECODABLE, time=datetime.fromtimestamp(0, UTC), source="journal",
+        fields=UndecodableFields("the journal row is damaged", ""), message=Message(b"", 0.0),
+    )
+
+
+def _events(batch: StoredBatch, restore: Restore) -> list[Event]:
+    """Make the events of a batch again, each under the id that it was journalled under."""
+    ids = batch.ids.hex()
+    names = [ids[i * 32 : i * 32 + 32] for i in range(batch.count)]
+    if batch.rows is None:
+        log.error("journal row is damaged", first=batch.first, last=batch.first + batch.count - 1)
+        return [_damaged(name.ljust(32, "0")) for name in names]
+    return [
+        restore(Message(row.body, row.received, row.attributes), row.source, name)
+        for row, name in zip(batch.rows, names, strict=True)
+    ]
+
+
+class _SqlitePartition:
+    def __init__(self, config: SqliteJournal, database: Database, reader: Database, restore: Restore) -> None:
+        self._config = config
+        self._database = database
+        self._reader = reader
+        self._restore = restore
+        self._read_limiter = anyio.CapacityLimiter(1)
+        self._seen = Seen(config.duplicates)
+        self._waiting: deque[_Waiting] = deque()
+        self._wake = anyio.Event()
+        self._follower: Follower | None = None
+        self._progress = database.progress()
+        self._dirty: dict[str, Progress] = {}
+        self._dead: list[tuple[str, DeadLetter]] = []
+        self._dead_counts = database.dead_counts()
+        self._active: frozenset[str] = frozenset()
+        self._head = database.head()
+        self._tail = database.tail()
+        self._used = database.used()
+        self._settled_below = 0
+        self._settled_at = 0.0
+        self._duplicates = 0
+        self._commits = 0
+
+    async def recall(self) -> None:
+        """Read the ids of the duplicate window back."""
+        since = time.time() - self._config.duplicates
+        for received, ids in await to_thread.run_sync(lambda: list(self._database.seen(since))):
+            self._seen.add([ids[i : i + 16] for i in range(0, len(ids), 16)], received)
+
+    @property
+    def head(self) -> int:
+        return self._head
+
+    @property
+    def tail(self) -> int:
+        return self._tail
+
+    @property
+    def full(self) -> bool:
+        return self._used >= self._config.quota
+
+    def follow(self, follower: Follower) -> None:
+        self._follower = follower
+
+    async def append(self, events: Sequence[Event]) -> None:
+        if self.full:
+            raise Retry(f"the journal is at its quota of {self._config.quota} bytes", 5.0)
+        await self._written(events)
+
+    async def flush(self) -> None:
+        await self._written(())
+
+    async def _written(self, events: Sequence[Event]) -> None:
+        waiting = _Waiting(events)
+        self._waiting.append(waiting)
+        self._wake.set()
+        await waiting.done.wait()
+        if waiting.error:
+            raise waiting.error
+
+    async def read(self, position: int, limit: int) -> Segment:
+        head = self._head  # a commit may be on disk already that the follower has not been told of
+        if position >= head:
+            return Segment(head, ())
+        batches = await to_thread.run_sync(self._reader.read, position, limit, limiter=self._read_limiter)
+        events = [event for batch in batches for event in _events(batch, self._restore)]
+        if not batches:
+            return Segment(head, ())
+        first = batches[0].first
+        skip = max(0, position - first)
+        return Segment(first + skip, events[skip : head - first])
+
+    def progress(self, name: str) -> Progress | None:
+        return self._progress.get(name)
+
+    def activate(self, names: Iterable[str]) -> None:
+        self._active = frozenset(names)
+
+    def commit(self, name: str, progress: Progress, dead: Sequence[DeadLetter] = ()) -> None:
+        self._progress[name] = self._dirty[name] = progress
+        if dead:
+            self._dead.extend((name, letter) for letter in dead)
+            self._dead_counts[name] = self._dead_counts.get(name, 0) + len(dead)
+            self._wake.set()
+
+    async def dead_letters(self, name: str, limit: int) -> Sequence[DeadLetter]:
+        await self.flush()
+        rows = await to_thread.run_sync(self._reader.dead, name, limit, limiter=self._read_limiter)
+        return [
+            DeadLetter(
+                position=position, reason=reason, status=status, attempts=attempts, first_try=first, last_try=last,
+                event=self._restore(Message(row.body, row.received, row.attributes), row.source, key.hex()),
+            )
+            for position, key, reason, status, attempts, first, last, row in rows
+        ]
+
+    def statistics(self) -> Statistics:
+        return Statistics(
+            head=self._head, tail=self._tail, duplicates=self._duplicates, commits=self._commits, bytes=self._used,
+            quota=self._config.quota, full=self.full, dead={n: c for n, c in self._dead_counts.items() if c},
+        )
+
+    async def write(self) -> None:
+        """Commit what waits, group by group, for ever."""
+        while True:
+            if not self._waiting:
+                with anyio.move_on_after(LAZY if self._dirty or self.full else math.inf):
+                    await self._wake.wait()
+            self._wake = anyio.Event()
+            taken = self._take()
+            if not taken and not (self._dirty or self._dead or self.full):
+                continue
+            error: Retry | None = None
+            try:
+                await self._commit(taken)
+            except (sqlite3.Error, OSError) as problem:
+                log.error("journal cannot write", error=str(problem))
+                error = Retry(f"the journal cannot write: {problem}", 1.0)
+                error.__cause__ = problem
+            for waiting in taken:
+                waiting.error = error
+                waiting.done.set()
+            if error and not taken:
+                await anyio.sleep(1)
+
+    def _take(self) -> list[_Waiting]:
+        taken: list[_Waiting] = []
+        size = 0
+        while self._waiting and size < GROUP:
+            taken.append(self._waiting.popleft())
+            size += len(taken[-1].events)
+        return taken
+
+    async def _commit(self, taken: Sequence[_Waiting]) -> None:
+        group = self._gather(taken)
+        progress, self._dirty = self._dirty, {}
+        dead, self._dead = self._dead, []
+        events = list(group.fresh.values())
+        write = self._plan(group, events, progress, dead)
+        try:
+            self._used, self._tail = await to_thread.run_sync(partial(self._store, write))
+        except BaseException:
+            self._dirty = progress | self._dirty
+            self._dead = dead + self._dead
+            raise
+        self._commits += 1
+        self._duplicates += group.duplicates
+        if events:
+            segment = Segment(self._head, events)
+            self._head = segment.end
+            self._seen.add(list(group.fresh), write.received)
+            if self._follower:
+                self._follower(segment)
+
+    def _gather(self, taken: Sequence[_Waiting]) -> _Group:
+        fresh: dict[bytes, Event] = {}
+        duplicates = 0
+        seen = self._seen
+        for waiting in taken:
+            for event in waiting.events:
+                key = bytes.fromhex(event.id)
+                if key in fresh or key in seen:
+                    duplicates += 1
+                else:
+                    fresh[key] = event
+        return _Group(fresh, duplicates)
+
+    def _plan(self, group: _Group, events: Sequence[Event], progress: dict[str, Progress],
+              dead: Sequence[tuple[str, DeadLetter]]) -> Write:
+        now = time.time()
+        pressed = self._used > self._config.quota * PRESSURE
+        return Write(
+            first=self._head, received=now, ids=b"".join(group.fresh), body=pack(events), count=len(events),
+            progress=progress, dead=dead, seen_from=now - self._config.duplicates,
+            settled=self._settled(now),
+            keep_from=math.inf if pressed else now - self._config.retention,
+        )
+
+    def _settled(self, now: float) -> int:
+        """Return what every active subscription is past; looked up once a second, for there may be thousands."""
+        if now - self._settled_at >= 1 or now < self._settled_at:
+            self._settled_at = now
+            self._settled_below = min((p.position for n, p in self._progress.items() if n in self._active), default=0)
+        return self._settled_below
+
+    def _store(self, write: Write) -> tuple[int, int]:
+        self._database.write(write)
+        return self._database.used(), self._database.tail()

@@ -1,0 +1,135 @@
+"""Both journals hold the contract; and what the one on SQLite holds beyond it."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from pathlib import Path
+
+import anyio
+import pytest
+
+from router.errors import ConfigError, Retry, RouterError
+from router.event import UNDECODABLE
+from router.journal import FIRST, Journal
+from router.journal import sqlite as module
+from router.journal.conformance import DurableJournalSuite, JournalSuite, event, restore, settled
+from router.journal.memory import MemoryJournal
+from router.journal.sqlite import SqliteJournal
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+class TestMemory(JournalSuite):
+    def journal(self, *, small: bool = False) -> Journal:
+        return MemoryJournal(limit=500) if small else MemoryJournal()
+
+
+class TestSqlite(DurableJournalSuite):
+    def journal(self, *, small: bool = False) -> Journal:
+        return SqliteJournal(quota=1_000_000) if small else SqliteJournal()
+
+
+async def test_a_second_daemon_on_the_same_state_is_refused(tmp_path: Path) -> None:
+    async with SqliteJournal().open(tmp_path, restore):
+        with pytest.raises(ConfigError, match="another router is running"):
+            async with SqliteJournal().open(tmp_path, restore):
+                pass
+
+
+async def test_a_damaged_row_is_reported_and_the_rest_is_served(tmp_path: Path) -> None:
+    """A checksum per row: one torn row costs only its own events, and their positions stay."""
+    async with SqliteJournal().open(tmp_path, restore) as partition:
+        for i in range(3):
+            await partition.append([event(f"{i}".encode())])
+    with sqlite3.connect(tmp_path / "journal.db") as sql:
+        sql.execute("UPDATE batches SET body = zeroblob(length(body)) WHERE first = 2")
+    sql.close()
+    async with SqliteJournal().open(tmp_path, restore) as partition:
+        segment = await partition.read(FIRST, 10)
+    assert [e.type for e in segment.events] == ["note", UNDECODABLE, "note"]
+    assert segment.events[1].id == event(b"1").id
+
+
+async def test_a_failed_commit_is_told_to_all_who_wait_and_loses_nothing_before_or_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P1: disk full is `Retry` for the callers, who then do not ack; the journal goes on when it can."""
+    async with SqliteJournal().open(tmp_path, restore) as partition:
+        await partition.append([event(b"before")])
+        write = module.Database.write
+        monkeypatch.setattr(
+            module.Database, "write", lambda *_: (_ for _ in ()).throw(sqlite3.OperationalError("database or disk is full"))
+        )
+        refused: list[bool] = []
+
+        async def caller(number: int) -> None:
+            with pytest.raises(Retry, match="disk is full"):
+                await partition.append([event(f"{number}".encode())])
+            refused.append(True)
+
+        async with anyio.create_task_group() as tasks:
+            for i in range(5):
+                tasks.start_soon(caller, i)
+        assert len(refused) == 5
+        monkeypatch.setattr(module.Database, "write", write)
+        await partition.append([event(b"0"), event(b"after")])
+        segment = await partition.read(FIRST, 10)
+    assert [bytes(e.raw) for e in segment.events] == [b"before", b"0", b"after"]
+
+
+async def test_settled_events_are_kept_for_the_retention_and_then_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with SqliteJournal(retention=100.0).open(tmp_path, restore) as partition:
+        await partition.append([event(b"old")])
+        partition.commit("d/s", settled(partition.head))
+        partition.activate(["d/s"])
+        await partition.append([event(b"new")])
+        assert partition.tail == FIRST
+        now = time.time()
+        monkeypatch.setattr(time, "time", lambda: now + 101)
+        await partition.append([event(b"newer")])
+        assert partition.tail == FIRST + 1
+
+
+async def test_ids_are_forgotten_after_the_duplicate_window(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with SqliteJournal(duplicates=10.0).open(tmp_path, restore) as partition:
+        await partition.append([event(b"a")])
+        now = time.time()
+        for second in range(0, 20, 2):
+            monkeypatch.setattr(time, "time", lambda late=second: now + late)
+            await partition.append([event(str(second).encode())])
+        await partition.append([event(b"a")])
+        assert partition.head == FIRST + 12
+
+
+async def test_a_journal_is_inspected_while_it_is_written(tmp_path: Path) -> None:
+    journal = SqliteJournal()
+    async with journal.open(tmp_path, restore) as partition:
+        await partition.append([event(b"a"), event(b"b")])
+        partition.commit("d/s", settled(2))
+        await partition.flush()
+        with journal.inspect(tmp_path, restore) as found:
+            assert (found.tail, found.head, found.progress["d/s"].position) == (1, 3, 2)
+            assert [bytes(e.raw) for s in found.segments() for e in s.events] == [b"a", b"b"]
+
+
+def test_inspecting_where_no_journal_is_says_so(tmp_path: Path) -> None:
+    with pytest.raises(RouterError, match="no journal at"), SqliteJournal().inspect(tmp_path, restore):
+        pass
+
+
+async def test_positions_go_on_after_everything_was_deleted_and_the_daemon_restarted(tmp_path: Path) -> None:
+    """A position is never given twice, even when no event is left to count from."""
+    async with SqliteJournal(retention=0.0).open(tmp_path, restore) as partition:
+        await partition.append([event(b"a")])
+        partition.commit("d/s", settled(partition.head))
+        partition.activate(["d/s"])
+        await anyio.sleep(0.01)
+        await partition.flush()
+    async with SqliteJournal(retention=0.0).open(tmp_path, restore) as partition:
+        assert partition.head == FIRST + 1
