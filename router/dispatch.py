@@ -1,0 +1,215 @@
+"""Dispatch: each committed segment is matched once, and offered to the subscriptions that want some of it.
+
+A subscription that keeps up is fed from memory, a bounded ring of routed segments. One that falls out of the
+ring reads the journal at its own pace and rejoins. Neither costs the other anything: what nobody wants costs
+one memo look-up, whatever the number of subscriptions.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeAlias
+
+import anyio
+import msgspec
+
+from router.event import Event
+from router.journal import Segment
+
+RING_EVENTS = 20_000
+RING_BYTES = 64 * 2**20
+READ = 512
+"""Events that a lagging subscription reads from the journal at a time."""
+
+
+class Chunk(msgspec.Struct, frozen=True):
+    """The journal up to `end` as one subscription sees it: the events that it wants, with their positions."""
+
+    end: int
+    positions: Sequence[int]
+    events: Sequence[Event]
+
+
+_Group: TypeAlias = tuple[list[int], list[Event]]
+"""Positions and events that go to the same set of routes."""
+
+
+class _Routed(msgspec.Struct, frozen=True):
+    """A segment after matching: for each route that wants some of it, the groups that it wants."""
+
+    first: int
+    end: int
+    size: int
+    groups: dict[int, list[_Group]]
+
+    def chunk(self, index: int) -> Chunk:
+        groups = self.groups.get(index, ())
+        if len(groups) == 1:
+            return Chunk(self.end, *groups[0])
+        merged = sorted(pair for positions, events in groups for pair in zip(positions, events, strict=True))
+        return Chunk(self.end, [p for p, _ in merged], [e for _, e in merged])
+
+
+class Feed:
+    """What one subscription has yet to take: chunks in memory while it keeps up, else a place in the journal."""
+
+    def __init__(self, position: int) -> None:
+        self.position = position
+        """Everything below was handed out."""
+        self.live = False
+        """Whether it is fed from memory."""
+        self.chunks: deque[Chunk] = deque()
+        self._wake = anyio.Event()
+
+    def offer(self, chunk: Chunk) -> None:
+        """Queue a chunk for a feed that is live."""
+        self.chunks.append(chunk)
+        self._wake.set()
+
+    def fall_behind(self) -> None:
+        """Forget what is in memory; it will be read from the journal."""
+        self.live = False
+        self.chunks.clear()
+        self._wake.set()
+
+    def take(self, limit: int) -> Chunk:
+        """Take the first chunk, joined with those behind it while they fit."""
+        chunk = self.chunks.popleft()
+        if self.chunks and len(chunk.events) + len(self.chunks[0].events) <= limit:
+            positions, events = list(chunk.positions), list(chunk.events)
+            while self.chunks and len(events) + len(self.chunks[0].events) <= limit:
+                chunk = self.chunks.popleft()
+                positions += chunk.positions
+                events += chunk.events
+            chunk = Chunk(chunk.end, positions, events)
+        self.position = chunk.end
+        return chunk
+
+    async def wait_offered(self) -> None:
+        """Wait until there is something to do: a chunk, or no longer live."""
+        if self.live and not self.chunks:
+            self._wake = anyio.Event()
+            await self._wake.wait()
+
+
+class Dispatch:
+    """Follows the journal from `head` on; `wanted` says which routes an event goes to, by their indices.
+
+    `read` is the journal's, for the feeds that lag. Feed i belongs to route i.
+    """
+
+    def __init__(
+        self,
+        wanted: Callable[[Event], tuple[int, ...]],
+        feeds: Sequence[Feed],
+        head: int,
+        read: Callable[[int, int], Coroutine[Any, Any, Segment]],
+        ring_events: int = RING_EVENTS,
+    ) -> None:
+        self._wanted = wanted
+        self._feeds = feeds
+        self._read = read
+        self._ring: deque[_Routed] = deque()
+        self._ring_events = ring_events
+        self._size = 0
+        self.head = head
+        for feed in feeds:
+            feed.live = feed.position >= head
+
+    def __call__(self, segment: Segment) -> None:
+        """Route a segment that was just committed."""
+        routed = self._route(segment)
+        self._ring.append(routed)
+        self._size += routed.size
+        self.head = segment.end
+        for index in routed.groups:
+            if self._feeds[index].live:
+                self._feeds[index].offer(routed.chunk(index))
+        self._trim()
+
+    def _route(self, segment: Segment) -> _Routed:
+        sets: dict[tuple[int, ...], _Group] = {}
+        wanted = self._wanted
+        size = 0
+        for position, event in enumerate(segment.events, segment.first):
+            size += len(event.message.body)
+            routes = wanted(event)
+            if routes:
+                group = sets.get(routes)
+                if group is None:
+                    group = sets[routes] = ([], [])
+                group[0].append(position)
+                group[1].append(event)
+        groups: dict[int, list[_Group]] = {}
+        for routes, group in sets.items():
+            for index in routes:
+                groups.setdefault(index, []).append(group)
+        return _Routed(segment.first, segment.end, size, groups)
+
+    def _trim(self) -> None:
+        """Drop what the ring has no room for; a feed that still had it in memory falls behind."""
+        ring = self._ring
+        while len(ring) > 1 and (self.head - ring[0].first > self._ring_events or self._size > RING_BYTES):
+            gone = ring.popleft()
+            self._size -= gone.size
+            for index in gone.groups:
+                feed = self._feeds[index]
+                if feed.live and feed.chunks and feed.chunks[0].end <= gone.end:
+                    feed.fall_behind()
+
+    async def next(self, index: int, limit: int) -> Chunk:
+        """Return the next chunk for the route, waiting until there is one; it may hold no event that is wanted.
+
+        Chunks that wait in memory are joined up to about `limit` events.
+        """
+        feed = self._feeds[index]
+        while True:
+            if feed.live:
+                await feed.wait_offered()
+                if feed.chunks:
+                    return feed.take(limit)
+            elif not self._rejoin(index):
+                return await self._read_journal(index)
+
+    def rewind(self, index: int, position: int) -> None:
+        """Start over from a position that is still in the journal."""
+        feed = self._feeds[index]
+        feed.fall_behind()
+        feed.position = position
+
+    def live(self, index: int) -> bool:
+        """Whether the route is fed from memory."""
+        return self._feeds[index].live
+
+    def settled(self, index: int) -> bool:
+        """Whether the route has taken all that it wants up to the head."""
+        feed = self._feeds[index]
+        return feed.live and not feed.chunks
+
+    def _rejoin(self, index: int) -> bool:
+        """Feed it from memory again, if the ring still has all that it did not take."""
+        feed = self._feeds[index]
+        first = self._ring[0].first if self._ring else self.head
+        if feed.position < first:
+            return False
+        feed.live = True
+        for routed in self._ring:
+            if routed.end > feed.position:
+                chunk = routed.chunk(index)
+                if chunk.events:
+                    feed.offer(_after(chunk, feed.position))
+        return True
+
+    async def _read_journal(self, index: int) -> Chunk:
+        feed = self._feeds[index]
+        segment = await self._read(feed.position, READ)
+        mine = [(p, e) for p, e in enumerate(segment.events, segment.first) if index in self._wanted(e)]
+        feed.position = segment.end
+        return Chunk(segment.end, [p for p, _ in mine], [e for _, e in mine])
+
+
+def _after(chunk: Chunk, position: int) -> Chunk:
+    """Leave out what lies below the position."""
+    keep = [(p, e) for p, e in zip(chunk.positions, chunk.events, strict=True) if p >= position]
+    return Chunk(chunk.end, [p for p, _ in keep], [e for _, e in keep])

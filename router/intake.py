@@ -1,0 +1,60 @@
+"""Intake: messages in, decoded events into the journal; the first station of an event's way.
+
+What no decoder understands becomes an event of type `Undecodable`, so that it is kept, counted and routed
+like any other; nothing that was accepted is dropped here but duplicates, by the journal.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Coroutine, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from router.errors import Undecodable
+from router.event import UNDECODABLE, Event, Message, UndecodableFields
+from router.plugin import Decoder
+
+_LONGEST_TEXT = 4096
+"""Characters of an undecodable body that its event shows; the bytes are kept whole."""
+
+
+class Intake:
+    """Decodes what the sources hand in, and appends it."""
+
+    def __init__(self, decoder: Decoder, append: Callable[[Sequence[Event]], Coroutine[Any, Any, None]]) -> None:
+        self._decoder = decoder
+        self._append = append
+        self.received: Counter[str] = Counter()
+        """Messages stored, by source."""
+        self.undecodable = 0
+
+    async def emit(self, source: str, messages: Sequence[Message]) -> None:
+        """Return when the messages are safe; raises `Retry` when they could not be stored."""
+        events = [event_of(self._decoder, message, source) for message in messages]
+        await self._append(events)
+        self.received[source] += len(events)
+        self.undecodable += sum(event.type == UNDECODABLE for event in events)
+
+
+def event_of(decoder: Decoder, message: Message, source: str, name: str = "") -> Event:
+    """Decode the message; `name` is the id that it was journalled under, so that a better decoder keeps it."""
+    try:
+        event = decoder.decode(message, source)
+    except Undecodable as error:
+        return _undecodable(message, source, error.reason, name)
+    return msgspec.structs.replace(event, id=name) if name and event.id != name else event
+
+
+def _undecodable(message: Message, source: str, reason: str, name: str) -> Event:
+    body = bytes(message.body)
+    if not name:
+        origin = message.attributes.get("message_id", "").encode()
+        name = hashlib.blake2b(body, digest_size=16, key=hashlib.blake2b(origin, digest_size=32).digest()).hexdigest()
+    return Event(
+        id=name, type=UNDECODABLE, time=datetime.fromtimestamp(message.received, UTC), source=source, message=message,
+        fields=UndecodableFields(reason, body.decode("utf-8", "replace")[:_LONGEST_TEXT]),
+    )

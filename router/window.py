@@ -1,0 +1,90 @@
+"""The window of one subscription: which positions are out for delivery, and the mark below which all is settled.
+
+Chunks of the journal are opened in order and settled in any order; the low-water mark and the counters move
+only over chunks that are settled whole. So the counters are always true of exactly the events below the mark:
+`position - since = delivered + filtered + dead`. Pure and synchronous.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from msgspec.structs import replace
+
+from router.journal import DeadLetter, Progress
+
+
+class Slot:
+    """One chunk that is out: `end` is the position after it, `open` how many of its events are not settled."""
+
+    __slots__ = ("dead", "delivered", "end", "filtered", "letters", "open")
+
+    def __init__(self, end: int, wanted: int, filtered: int) -> None:
+        self.end = end
+        self.open = wanted
+        self.filtered = filtered
+        self.delivered = 0
+        self.dead = 0
+        self.letters: list[DeadLetter] = []
+
+
+class Window:
+    """What is out, above the progress that is settled."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self._slots: deque[Slot] = deque()
+        self._end = progress.position
+
+    def __repr__(self) -> str:
+        return f"<Window {self.progress.position}..{self._end} open={self.open}>"
+
+    @property
+    def open(self) -> int:
+        """How many events are out and not settled."""
+        return sum(slot.open for slot in self._slots)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is out."""
+        return not self._slots
+
+    def take(self, end: int, wanted: int) -> Slot:
+        """Open the chunk from the last one's end to `end`, of which `wanted` events will be delivered."""
+        slot = Slot(end, wanted, end - self._end - wanted)
+        self._end = end
+        self._slots.append(slot)
+        return slot
+
+    def settle(self, slot: Slot, *, delivered: int = 0, filtered: int = 0, letters: list[DeadLetter] | None = None) -> None:
+        """Note what became of some of the slot's events."""
+        letters = letters or []
+        slot.delivered += delivered
+        slot.filtered += filtered
+        slot.dead += len(letters)
+        slot.letters.extend(letters)
+        slot.open -= delivered + filtered + len(letters)
+
+    def skip(self, end: int) -> None:
+        """Pass over everything up to `end` as unwanted; only while idle."""
+        if not self._slots and end > self._end:
+            self.take(end, 0)
+
+    def advance(self) -> list[DeadLetter] | None:
+        """Move the mark over the settled slots; return their dead letters, or None if it did not move."""
+        if not self._slots or self._slots[0].open:
+            return None
+        delivered = filtered = 0
+        letters: list[DeadLetter] = []
+        while self._slots and not self._slots[0].open:
+            slot = self._slots.popleft()
+            delivered += slot.delivered
+            filtered += slot.filtered
+            letters += slot.letters
+            end = slot.end
+        done = self.progress
+        self.progress = replace(
+            done, position=end, delivered=done.delivered + delivered, filtered=done.filtered + filtered,
+            dead=done.dead + len(letters),
+        )
+        return letters

@@ -1,0 +1,59 @@
+"""The window's mark and counters, as tables and against a model."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.journal import Progress
+from router.window import Window
+
+
+def progress(position: int = 1) -> Progress:
+    return Progress(position=position, since=1, pattern="p", filtered=position - 1)
+
+
+def test_the_mark_waits_for_the_oldest_chunk() -> None:
+    window = Window(progress())
+    first, second = window.take(11, 10), window.take(21, 5)
+    window.settle(second, delivered=5)
+    assert window.advance() is None
+    assert window.progress.position == 1
+    window.settle(first, delivered=10)
+    assert window.advance() == []
+    assert (window.progress.position, window.progress.delivered, window.progress.filtered) == (21, 15, 5)
+
+
+def test_a_chunk_that_is_wanted_by_nobody_moves_the_mark_at_once() -> None:
+    window = Window(progress())
+    window.take(101, 0)
+    assert window.advance() == []
+    assert (window.progress.position, window.progress.filtered) == (101, 100)
+
+
+def test_nothing_is_skipped_while_something_is_out() -> None:
+    window = Window(progress())
+    window.take(11, 1)
+    window.skip(100)
+    assert window.advance() is None
+    assert window.progress.position == 1
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=20), st.randoms(use_true_random=False))
+def test_the_counters_add_up_to_the_mark_at_every_step(chunks: list[tuple[int, int]], random: object) -> None:
+    """P4: whatever the order in which chunks are settled, and however little at a time."""
+    window = Window(progress())
+    todo = []
+    end = 1
+    for wanted, unwanted in chunks:
+        end += wanted + unwanted
+        slot = window.take(end, wanted)
+        todo += [(slot, "delivered" if i % 3 else "filtered") for i in range(wanted)]
+    random.shuffle(todo)  # type: ignore[attr-defined]
+    for slot, kind in todo:
+        window.settle(slot, **{kind: 1})
+        window.advance()
+        now = window.progress
+        assert now.position - now.since == now.delivered + now.filtered + now.dead
+    window.advance()
+    assert window.progress.position == end
