@@ -3,8 +3,9 @@
 from router.errors import ConfigError, Partial, Reject, Retry, RouterError, Undecodable
 from router.event import UNDECODABLE, Batch, Event, Message
 from router.plugin import Count, Decoder, Deliver, Emit, Plugin, Secret, Sink, Source, Step
+from router.units import Duration, Size
 
 __all__ = [
-    "UNDECODABLE", "Batch", "ConfigError", "Count", "Decoder", "Deliver", "Emit", "Event", "Message", "Partial",
-    "Plugin", "Reject", "Retry", "RouterError", "Secret", "Sink", "Source", "Step", "Undecodable",
+    "UNDECODABLE", "Batch", "ConfigError", "Count", "Decoder", "Deliver", "Duration", "Emit", "Event", "Message", "Partial",
+    "Plugin", "Reject", "Retry", "RouterError", "Secret", "Sink", "Size", "Source", "Step", "Undecodable",
 ]

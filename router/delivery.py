@@ -22,6 +22,7 @@ from router.errors import Partial, Reject, Retry
 from router.event import Event
 from router.journal import DeadLetter, Progress
 from router.plugin import Deliver, Sink, Step
+from router.steps import apply
 from router.window import Slot, Window
 
 log = structlog.get_logger("delivery")
@@ -176,7 +177,7 @@ class Delivery:
             kept: list[tuple[int, Event]] = []
             letters: list[DeadLetter] = []
             for position, event in zip(work.positions, work.events, strict=True):
-                result = self._step(event)
+                result = apply(self._steps, event)
                 if isinstance(result, Reject):
                     letters.append(_letter(position, event, result, attempts=0, first_try=time.time()))
                 elif result is not None:
@@ -187,18 +188,6 @@ class Delivery:
             work = Work(work.slot, [p for p, _ in kept], [e for _, e in kept])
         self._advance()
         return work
-
-    def _step(self, event: Event) -> Event | Reject | None:
-        """Take the event through the steps, in order, until one leaves it out or fails."""
-        result: Event | None = event
-        for step in self._steps:
-            try:
-                result = step.apply(result)
-            except Exception as error:  # noqa: BLE001 - a plugin may raise anything
-                return Reject(f"step {type(step).__name__}: {type(error).__name__}: {error}")
-            if result is None:
-                break
-        return result
 
     async def _work(self, deliver: Deliver, receive: MemoryObjectReceiveStream[Work]) -> None:
         async for work in receive:
@@ -230,7 +219,9 @@ class Delivery:
         if outcome.again:
             self.failures += 1
             self.last_error = outcome.reason
-            log.warning("delivery failed", subscription=self.name, attempt=attempt, events=len(outcome.again), reason=outcome.reason)
+            log.warning(
+                "delivery failed", subscription=self.name, attempt=attempt, events=len(outcome.again), reason=outcome.reason
+            )
         letters = [
             _letter(work.positions[i], work.events[i], error, attempts=attempt, first_try=first_try)
             for i, error in outcome.refused

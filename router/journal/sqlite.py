@@ -207,6 +207,11 @@ class _SqlitePartition:
     def full(self) -> bool:
         return self._used >= self._config.quota
 
+    @property
+    def _owing(self) -> bool:
+        """Whether there is something to write that nobody waits for."""
+        return bool(self._dirty) or self.full
+
     def follow(self, follower: Follower) -> None:
         self._follower = follower
 
@@ -245,11 +250,12 @@ class _SqlitePartition:
         self._active = frozenset(names)
 
     def commit(self, name: str, progress: Progress, dead: Sequence[DeadLetter] = ()) -> None:
+        if not self._owing:
+            self._wake.set()
         self._progress[name] = self._dirty[name] = progress
         if dead:
             self._dead.extend((name, letter) for letter in dead)
             self._dead_counts[name] = self._dead_counts.get(name, 0) + len(dead)
-            self._wake.set()
 
     async def dead_letters(self, name: str, limit: int) -> Sequence[DeadLetter]:
         await self.flush()
@@ -271,13 +277,13 @@ class _SqlitePartition:
     async def write(self) -> None:
         """Commit what waits, group by group, for ever."""
         while True:
-            if not self._waiting:
-                with anyio.move_on_after(LAZY if self._dirty or self.full else math.inf):
-                    await self._wake.wait()
+            if not (self._waiting or self._owing):
+                await self._wake.wait()
             self._wake = anyio.Event()
+            if not self._waiting:
+                with anyio.move_on_after(LAZY):
+                    await self._wake.wait()
             taken = self._take()
-            if not taken and not (self._dirty or self._dead or self.full):
-                continue
             error: Retry | None = None
             try:
                 await self._commit(taken)

@@ -1,0 +1,1 @@
+"""DirectMail: its results as events."""

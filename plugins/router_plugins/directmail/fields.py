@@ -1,0 +1,94 @@
+"""Result: the fields of a DirectMail result, in one vocabulary for all of its wire forms.
+
+The first twelve are those of the vendor's page, in its order, and always present in the JSON; the others
+belong to newer forms and are left out when empty. Every value is text, exactly as it came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from router.event import ENVELOPE_FIELDS
+
+
+class Result(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """What became of one mail to one recipient; PROTOCOL 3.1 (text) and 3.2 (CloudEvents)."""
+
+    env_id: str
+    """The system's id of the sending."""
+    msg_id: str
+    """The mail's Message-ID header."""
+    account: str
+    """The sender account: whose result it is."""
+    from_: str = msgspec.field(name="from")
+    rcpt: str
+    recv_time: str
+    """When the mail was queued, as text without a zone; `send_time` of CloudEvents."""
+    end_time: str
+    """When its delivery ended; `deliver_time` of CloudEvents."""
+    status: str
+    """`0` delivered, `2` invalid address, `3` judged spam by the receiver, `4` failed."""
+    event: str
+    region: str
+    err_code: str
+    """The SMTP code of the receiving server."""
+    err_msg: str
+    """The reply of the receiving server, that is, text of anyone."""
+
+    notify_message_id: str = msgspec.field(name="X-Notify-Message-ID", default="")
+    """Echo of a header that the sender set."""
+    failed_type: str = ""
+    rcpt_domain: str = ""
+    """Derived: what follows the last `@` of `rcpt`, in lower case."""
+    tag: str = ""
+    esp: str = ""
+    outbound_ip: str = ""
+    channel_name: str = ""
+    ip_pool_id: str = ""
+    is_dedicated_ip: str = ""
+    """`true` or `false`."""
+    operate_time: str = ""
+    client_ip: str = ""
+    url: str = ""
+    user_agent: str = ""
+    send_email: str = ""
+    block_email: str = ""
+    block_time: str = ""
+    """When the recipient complained, in Unix seconds."""
+    subject: str = ""
+    fbl_isp: str = ""
+    fingerprint: str = ""
+    extra: dict[str, str] = {}
+    """Fields that this version does not know; what is no scalar, as JSON text."""
+
+
+_DERIVED = ("rcpt_domain", "extra")
+_RESERVED = frozenset((*ENVELOPE_FIELDS, *_DERIVED))
+_ATTRIBUTES: Mapping[str, str] = {
+    field.encode_name: field.name for field in msgspec.structs.fields(Result) if field.name not in _DERIVED
+}
+NAMES = frozenset(_ATTRIBUTES)
+"""The outward names of everything that a message may say."""
+_REQUIRED = {field.name: "" for field in msgspec.structs.fields(Result) if field.required}
+
+
+def domain_of(address: str) -> str:
+    """Return the domain of an address in lower case; empty where there is none."""
+    return address.rpartition("@")[2].lower() if "@" in address else ""
+
+
+def result_of(values: Mapping[str, str]) -> Result:
+    """Build a result from values by their outward names (`from`); names it does not know go to `extra`.
+
+    An unknown name that the engine uses for every event (`id`, `type` ...) is kept as `data_id`, `data_type`.
+    """
+    known, extra = dict(_REQUIRED), dict[str, str]()
+    for name, value in values.items():
+        attribute = _ATTRIBUTES.get(name)
+        if attribute is None:
+            extra[f"data_{name}" if name in _RESERVED else name] = value
+        else:
+            known[attribute] = value
+    return Result(**known, rcpt_domain=domain_of(known["rcpt"]), extra=extra)

@@ -1,0 +1,236 @@
+"""One cloud account in one region: its queues, topics, subscriptions and rules, and what a publication reaches.
+
+Everything here is synchronous and pure but for the clock; what must be pushed over HTTP is returned.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+import msgspec
+
+from router_plugins.emulator import xml
+from router_plugins.emulator.errors import ServiceError
+from router_plugins.emulator.ledger import Origin
+from router_plugins.emulator.push_request import endpoint_url
+from router_plugins.emulator.queue import Clock, LostLease, Queue, QueueAttributes, Stored
+from router_plugins.emulator.rules import ACTIVATION, Rule, RuleOrder, rule_of, subscription_name
+from router_plugins.emulator.topic import (
+    Push,
+    Subscription,
+    SubscriptionAttributes,
+    Topic,
+    TopicAttributes,
+    TopicMessage,
+    content,
+)
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_LONGEST_NAME = 120
+_MOST_SUBSCRIPTIONS = 100
+_LONGEST_TAG = 16
+
+T = TypeVar("T")
+
+
+class Account:
+    """The account. `arrived` is called with a queue's name whenever a message was put into it."""
+
+    def __init__(
+        self,
+        number: str,
+        region: str,
+        clock: Clock,
+        *,
+        fast: float = 1,
+        rule_delay: float = ACTIVATION,
+        lost: LostLease = "MessageNotExist",
+        arrived: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.number = number
+        self.region = region
+        self.logging_bucket = ""
+        self.queues: dict[str, Queue] = {}
+        self.topics: dict[str, Topic] = {}
+        self.rules: dict[str, Rule] = {}
+        self.undeliverable = 0
+        self._clock = clock
+        self._fast = fast
+        self._rule_delay = rule_delay
+        self._lost: LostLease = lost
+        self._arrived = arrived
+
+    def queue(self, name: str) -> Queue:
+        """Return the queue, or raise `QueueNotExist`."""
+        return _found(self.queues, name, "QueueNotExist")
+
+    def topic(self, name: str) -> Topic:
+        """Return the topic, or raise `TopicNotExist`."""
+        return _found(self.topics, name, "TopicNotExist")
+
+    def subscription(self, topic: str, name: str) -> Subscription:
+        """Return the subscription, or raise `TopicNotExist` or `SubscriptionNotExist`."""
+        return _found(self.topic(topic).subscriptions, name, "SubscriptionNotExist")
+
+    def create_queue(self, name: str, attributes: QueueAttributes) -> bool:
+        """Say whether the queue is new; raise `QueueAlreadyExist` if it is there with other attributes."""
+        if len(name) > _LONGEST_NAME:
+            raise ServiceError("QueueNameLengthError")
+        if not _NAME.fullmatch(name):
+            raise ServiceError("InvalidQueueName")
+        if (there := self.queues.get(name)) is not None:
+            return _unchanged(there.attributes == attributes, "QueueAlreadyExist")
+        self.queues[name] = Queue(name, attributes, self._clock, fast=self._fast, lost=self._lost)
+        return True
+
+    def delete_queue(self, name: str) -> None:
+        """Delete the queue and what is in it; one that is not there is no error."""
+        self.queues.pop(name, None)
+
+    def send(self, queue: Queue, body: str, *, delay: int | None = None, priority: int = 8, extra: str = "") -> Stored:
+        """Put a message into a queue; `delay` in seconds. Raises `InvalidArgument`."""
+        xml.check_writable(body)
+        stored = queue.send(body, delay=delay, priority=priority, extra=extra)
+        self._arrived(queue.name)
+        return stored
+
+    def create_topic(self, name: str, attributes: TopicAttributes) -> bool:
+        """Say whether the topic is new; raise `TopicAlreadyExist` if it is there with other attributes."""
+        _check_name(name)
+        if (there := self.topics.get(name)) is not None:
+            return _unchanged(there.attributes == attributes, "TopicAlreadyExist")
+        self.topics[name] = Topic(name, attributes, self._clock())
+        return True
+
+    def change_topic(self, name: str, attributes: TopicAttributes) -> None:
+        """Set other attributes."""
+        self.topic(name).change(attributes, self._clock())
+
+    def delete_topic(self, name: str) -> None:
+        """Delete the topic and its subscriptions; one that is not there is no error."""
+        self.topics.pop(name, None)
+
+    def subscribe(self, topic_name: str, name: str, attributes: SubscriptionAttributes) -> bool:
+        """Say whether the subscription is new; raise `SubscriptionAlreadyExist` if it is there and different."""
+        _check_name(name)
+        subscriptions = self.topic(topic_name).subscriptions
+        self._check_endpoint(attributes.endpoint)
+        if (there := subscriptions.get(name)) is not None:
+            return _unchanged(there.attributes == attributes, "SubscriptionAlreadyExist")
+        if len(subscriptions) >= _MOST_SUBSCRIPTIONS:
+            raise ServiceError("InvalidArgument", f"A topic has at most {_MOST_SUBSCRIPTIONS} subscriptions.")
+        now = self._clock()
+        subscriptions[name] = Subscription(topic_name, name, attributes, now, now)
+        return True
+
+    def change_subscription(self, topic: str, name: str, attributes: SubscriptionAttributes) -> None:
+        """Set the one attribute that can be changed, the strategy; the others stay as they are."""
+        old = self.subscription(topic, name)
+        changed = msgspec.structs.replace(old.attributes, notify_strategy=attributes.notify_strategy)
+        new = msgspec.structs.replace(old, attributes=changed, modified=self._clock())
+        self.topic(topic).subscriptions[name] = new
+
+    def unsubscribe(self, topic: str, name: str) -> None:
+        """Delete the subscription; one that is not there is no error."""
+        self.topic(topic).subscriptions.pop(name, None)
+
+    def create_rule(self, order: RuleOrder) -> Rule:
+        """Make a rule, with its topic and subscriptions when it has endpoints; raises before it changes anything."""
+        if order.name in self.rules:
+            raise ServiceError("RuleAlreadyExist")
+        for endpoint in order.endpoints:
+            self._check_endpoint(endpoint)
+        delay = self._rule_delay if order.delay is None else order.delay
+        rule = rule_of(order, self._clock(), delay / self._fast)
+        if rule.own_topic:
+            self.create_topic(rule.topic, TopicAttributes())
+        for number, endpoint in enumerate(rule.endpoints):
+            attributes = SubscriptionAttributes(
+                endpoint=endpoint, notify_strategy=order.strategy, notify_content_format=order.content_format
+            )
+            self.subscribe(rule.topic, subscription_name(rule, number), attributes)
+        self.rules[rule.name] = rule
+        return rule
+
+    def delete_rule(self, name: str) -> None:
+        """Delete the rule, and the topic that was made for it; raise `RuleNotExist`."""
+        rule = _found(self.rules, name, "RuleNotExist")
+        del self.rules[name]
+        if rule.own_topic:
+            self.delete_topic(rule.topic)
+
+    def publish(
+        self, topic_name: str, body: str, tag: str = "", origin: Origin | None = None
+    ) -> tuple[TopicMessage, list[Push]]:
+        """Publish to a topic: fill its queues, and return the message and the pushes to make."""
+        topic = self.topic(topic_name)
+        if len(tag) > _LONGEST_TAG or not tag.isprintable():
+            raise ServiceError("InvalidArgument", f"A message tag has at most {_LONGEST_TAG} printable characters.")
+        if origin is None:
+            xml.check_writable(body)
+        message, wanted = topic.publish(body, tag, self._clock(), origin)
+        pushes: list[Push] = []
+        for subscription in wanted:
+            queue_name = queue_of(subscription.attributes.endpoint)
+            if queue_name is None:
+                pushes.append(Push(message, subscription))
+            else:
+                self.put(queue_name, content(message, subscription, self.number), origin)
+        if origin is not None:
+            for _ in pushes:
+                origin.ledger.pushed(origin.index)
+        return message, pushes
+
+    def put(self, queue_name: str, body: str, origin: Origin | None) -> None:
+        """Put what a topic delivers into a queue; what finds no queue, or too small a one, is counted."""
+        queue = self.queues.get(queue_name)
+        if queue is None or len(body.encode()) > queue.attributes.maximum_message_size:
+            self.undeliverable += 1
+            return
+        queue.send(body, origin=origin)
+        self._arrived(queue_name)
+
+    def publish_result(self, event_type: str, region: str, body: str, origin: Origin) -> list[Push]:
+        """Publish a result through every active rule that wants it; return the pushes to make."""
+        now = self._clock()
+        rules = [rule for rule in self.rules.values() if rule.wants(event_type, region, now)]
+        origin.ledger.sent(origin.index, tuple(rule.name for rule in rules))
+        pushes: list[Push] = []
+        for rule in rules:
+            if rule.topic in self.topics:
+                pushes += self.publish(rule.topic, body, origin=origin)[1]
+            else:
+                self.undeliverable += 1
+        return pushes
+
+    def _check_endpoint(self, endpoint: str) -> None:
+        ours = f"acs:mns:{self.region}:{self.number}:queues/"
+        if endpoint.startswith(("http://", "https://")):
+            endpoint_url(endpoint)
+        elif not endpoint.startswith(ours) or endpoint == ours:
+            raise ServiceError("InvalidArgument", f"The endpoint {endpoint} is neither an HTTP URL nor {ours}NAME.")
+
+
+def queue_of(endpoint: str) -> str | None:
+    """Return the queue that an endpoint names, None when it is a URL."""
+    return endpoint.rpartition(":queues/")[2] if endpoint.startswith("acs:mns:") else None
+
+
+def _found(mapping: Mapping[str, T], name: str, code: str) -> T:
+    if name not in mapping:
+        raise ServiceError(code)
+    return mapping[name]
+
+
+def _unchanged(equal: bool, code: str) -> bool:  # noqa: FBT001 - the one thing it is about
+    """Answer a creation of what is there already: not new, or refused."""
+    if not equal:
+        raise ServiceError(code)
+    return False
+
+
+def _check_name(name: str) -> None:
+    if len(name) > _LONGEST_NAME or not _NAME.fullmatch(name):
+        raise ServiceError("InvalidArgument", f"The name {name[:_LONGEST_NAME]!r} is invalid.")

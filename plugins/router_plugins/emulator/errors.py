@@ -1,0 +1,56 @@
+"""The service's errors: the codes as documented, the status that each comes with, and its words."""
+
+from __future__ import annotations
+
+from router.errors import RouterError
+
+_KNOWN = {
+    "InvalidArgument": (400, "The argument is invalid."),
+    "MalformedXML": (400, "The XML you provided was not well-formed or did not validate against our schema."),
+    "InvalidAuthorizationHeader": (400, "The Authorization header format is invalid."),
+    "MissingAuthorizationHeader": (400, "Authorization header is required."),
+    "InvalidDateHeader": (400, "The Date header format is invalid."),
+    "MissingDateHeader": (400, "Date header is required."),
+    "MissingVersionHeader": (400, "x-mns-version header is required."),
+    "InvalidDigest": (400, "The Content-MD5 you specified did not match what we received."),
+    "InvalidRequestURL": (400, "Http request URL format invalid."),
+    "InvalidQueryString": (400, "Http request URL contains invalid querystring item."),
+    "MissingReceiptHandle": (400, "ReceiptHandle is required."),
+    "MissingVisibilityTimeout": (400, "VisibilityTimeout is required."),
+    "ReceiptHandleError": (400, "The receipt handle you provide is not valid."),
+    "InvalidQueueName": (400, "The queue name you provided is invalid."),
+    "QueueNameLengthError": (400, "Queue name length should be between 1 and 120."),
+    "AccessDenied": (403, "The OwnerId that your Access Key Id associated to is forbidden for this operation."),
+    "InvalidAccessKeyId": (403, "The access Id you provided does not exist."),
+    "SignatureDoesNotMatch": (
+        403,
+        (
+            "The request signature we calculated does not match the signature you provided. "
+            "Check your key and signing method."
+        ),
+    ),
+    "MessageNotExist": (404, "Message not exist."),
+    "QueueNotExist": (404, "The queue name you provided is not exist."),
+    "TopicNotExist": (404, "The topic name you provided is not exist."),
+    "SubscriptionNotExist": (404, "The subscription you provided is not exist."),
+    "RuleNotExist": (404, "The event rule you provided is not exist."),
+    "CampaignNotExist": (404, "The campaign you provided is not exist."),
+    "TimeExpired": (408, "The http request you sent is expired."),
+    "QueueAlreadyExist": (409, "The queue you want to create is already exist."),
+    "TopicAlreadyExist": (409, "The topic you want to create is already exist."),
+    "SubscriptionAlreadyExist": (409, "The subscription you want to create is already exist."),
+    "RuleAlreadyExist": (409, "The event rule you want to create is already exist; a rule cannot be modified."),
+    "InternalError": (500, "Internal error."),
+}
+"""PROTOCOL 1.8; the codes about rules and campaigns are the emulator's own and appear in its admin API only."""
+
+
+class ServiceError(RouterError):
+    """Refuse a request with one of the documented codes; `message` replaces the code's usual words."""
+
+    def __init__(self, code: str, message: str = "") -> None:
+        status, words = _KNOWN[code]
+        super().__init__(f"{code}: {message or words}")
+        self.code = code
+        self.status = status
+        self.message = message or words

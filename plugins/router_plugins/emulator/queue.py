@@ -1,0 +1,259 @@
+"""A queue of MNS as a state machine: no I/O, the clock is passed in (PROTOCOL 1.6, 1.7)."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from hashlib import md5
+from heapq import heappop, heappush, nsmallest
+from typing import Annotated, Literal
+
+import msgspec
+
+from router_plugins.emulator.errors import ServiceError
+from router_plugins.emulator.ledger import Origin
+
+Clock = Callable[[], float]
+"""Seconds since the Unix epoch."""
+
+LostLease = Literal["MessageNotExist", "ReceiptHandleError"]
+"""How an expired handle is answered: documentation is split, so it is a switch (PROTOCOL 1.6)."""
+
+DEFAULT_PRIORITY = 8
+
+
+class QueueAttributes(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
+    """What an owner can set. Times in seconds, sizes in bytes (PROTOCOL 1.7)."""
+
+    visibility_timeout: Annotated[int, msgspec.Meta(ge=1, le=43200)] = 30
+    maximum_message_size: Annotated[int, msgspec.Meta(ge=1024, le=65536)] = 65536
+    message_retention_period: Annotated[int, msgspec.Meta(ge=60, le=604800)] = 345600
+    delay_seconds: Annotated[int, msgspec.Meta(ge=0, le=604800)] = 0
+    polling_wait_seconds: Annotated[int, msgspec.Meta(ge=0, le=30)] = 0
+    logging_enabled: bool = False
+
+
+class Stored(msgspec.Struct, frozen=True, gc=False):
+    """A message as it was sent. `extra` is XML that is handed back as it came (groups and properties)."""
+
+    message_id: str
+    body: str
+    body_md5: str
+    enqueued: float
+    priority: int
+    extra: str = ""
+
+
+class Lease(msgspec.Struct, frozen=True, gc=False):
+    """A message as it is received or peeked at; `handle` is "" for a peek. Times in Unix seconds."""
+
+    message: Stored
+    handle: str
+    next_visible: float
+    first_dequeued: float
+    dequeues: int
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """How many messages are there to receive, received but not deleted, and not yet visible."""
+
+    active: int
+    inactive: int
+    delayed: int
+
+
+class _Held(msgspec.Struct, eq=False):
+    """A message and where it is in its life; `ticket` is that of its wait, 0 once it is deleted."""
+
+    message: Stored
+    number: int
+    origin: Origin | None
+    visible: float
+    ticket: int = 0
+    handle: str = ""
+    dequeues: int = 0
+    first_dequeued: float = 0.0
+
+
+class Queue:
+    """One queue.
+
+    A message is in exactly one place: the heap of those to receive, by priority and age, or the heap of
+    those that wait for a time. Each wait has a ticket; one that was changed or ended leaves a stale entry in
+    the second heap, known by a ticket that is no longer the message's.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        attributes: QueueAttributes,
+        clock: Clock,
+        *,
+        fast: float = 1,
+        lost: LostLease = "MessageNotExist",
+    ) -> None:
+        self.name = name
+        self.attributes = attributes
+        self.created = self.modified = clock()
+        self._clock = clock
+        self._fast = fast
+        self._lost: LostLease = lost
+        self._numbers = 0
+        self._tickets = 0
+        self._ready: list[tuple[int, int, _Held]] = []
+        self._waiting: list[tuple[float, int, _Held]] = []
+        self._leased: dict[str, _Held] = {}
+        self._delayed = 0
+
+    def __repr__(self) -> str:
+        return f"<Queue {self.name} {self.counts()}>"
+
+    def change(self, attributes: QueueAttributes) -> None:
+        """Set other attributes; messages that are in the queue keep their times."""
+        self.attributes = attributes
+        self.modified = self._clock()
+
+    def send(
+        self,
+        body: str,
+        *,
+        delay: int | None = None,
+        priority: int = DEFAULT_PRIORITY,
+        extra: str = "",
+        origin: Origin | None = None,
+    ) -> Stored:
+        """Take a message in; `delay` in seconds, None for the queue's own. Raises `InvalidArgument` when too long."""
+        octets = body.encode()
+        if len(octets) > self.attributes.maximum_message_size:
+            limit = self.attributes.maximum_message_size
+            raise ServiceError("InvalidArgument", f"The message body exceeds {limit} bytes.")
+        now = self._clock()
+        digest = md5(octets, usedforsecurity=False).hexdigest().upper()
+        message = Stored(secrets.token_hex(16).upper(), body, digest, now, priority, extra)
+        seconds = self.attributes.delay_seconds if delay is None else delay
+        self._numbers += 1
+        held = _Held(message, self._numbers, origin, now + seconds / self._fast)
+        if seconds:
+            self._delayed += 1
+            self._wait(held)
+        else:
+            heappush(self._ready, (priority, held.number, held))
+        if origin is not None:
+            origin.ledger.queued(origin.index)
+        return message
+
+    def receive(self, count: int = 1) -> list[Lease]:
+        """Lease up to `count` messages: hidden for the visibility timeout, each with a new handle."""
+        now = self._settle()
+        leases: list[Lease] = []
+        while self._ready and len(leases) < count:
+            _, _, held = heappop(self._ready)
+            if self._too_old(held, now):
+                continue
+            held.dequeues += 1
+            held.first_dequeued = held.first_dequeued or now
+            self._lease(held, now, self.attributes.visibility_timeout)
+            leases.append(_lease_of(held))
+        return leases
+
+    def peek(self, count: int = 1) -> list[Lease]:
+        """Show up to `count` messages that could be received, and change nothing."""
+        now = self._settle()
+        fresh = (entry for entry in self._ready if not self._too_old(entry[2], now))
+        return [_lease_of(held) for _, _, held in nsmallest(count, fresh)]
+
+    def delete(self, handle: str) -> None:
+        """Delete a leased message; raises `ReceiptHandleError`, or what `lost` says when the lease is over."""
+        held = self._held_by(handle)
+        del self._leased[handle]
+        held.ticket = 0
+        if held.origin is not None:
+            held.origin.ledger.deleted(held.origin.index)
+
+    def change_visibility(self, handle: str, seconds: int) -> Lease:
+        """Hide a leased message for `seconds` from now; the old handle dies (PROTOCOL 1.6). Errors as `delete`."""
+        held = self._held_by(handle)
+        del self._leased[handle]
+        self._lease(held, self._clock(), seconds)
+        return _lease_of(held)
+
+    def expire(self, handle: str | None = None) -> int:
+        """End one lease (None: all of them) as if its time was over; return how many there were."""
+        ended = [held for key, held in self._leased.items() if handle in {None, key}]
+        for held in ended:
+            held.visible = self._clock()
+            self._wait(held)
+        return len(ended)
+
+    def next_visible(self) -> float | None:
+        """Return when the next waiting message can be received, in Unix seconds; None if none waits."""
+        while self._waiting and _is_stale(self._waiting[0]):
+            heappop(self._waiting)
+        return self._waiting[0][0] if self._waiting else None
+
+    def counts(self) -> Counts:
+        """Count the messages by what can be done with them now."""
+        self._settle()
+        return Counts(len(self._ready), len(self._leased), self._delayed)
+
+    def contents(self) -> list[tuple[Stored, float]]:
+        """Return every message in the order of sending, with the Unix seconds from when it can be received."""
+        waiting = [entry[2] for entry in self._waiting if not _is_stale(entry)]
+        held = sorted([*waiting, *(entry[2] for entry in self._ready)], key=lambda one: one.number)
+        return [(one.message, one.visible) for one in held]
+
+    def restore(self, contents: list[tuple[Stored, float]]) -> None:
+        """Put messages back that `contents` gave; their handles are gone, as after a crash of the service."""
+        for message, visible in contents:
+            self._numbers += 1
+            held = _Held(message, self._numbers, None, visible)
+            self._delayed += 1
+            self._wait(held)
+
+    def _wait(self, held: _Held) -> None:
+        self._tickets += 1
+        held.ticket = self._tickets
+        heappush(self._waiting, (held.visible, held.ticket, held))
+
+    def _settle(self) -> float:
+        """Move what became visible to those that can be received; return the time."""
+        now = self._clock()
+        while self._waiting and self._waiting[0][0] <= now:
+            entry = heappop(self._waiting)
+            held = entry[2]
+            if _is_stale(entry):
+                continue
+            if held.handle:
+                del self._leased[held.handle]
+                held.handle = ""
+            else:
+                self._delayed -= 1
+            heappush(self._ready, (held.message.priority, held.number, held))
+        return now
+
+    def _too_old(self, held: _Held, now: float) -> bool:
+        return now - held.message.enqueued >= self.attributes.message_retention_period
+
+    def _lease(self, held: _Held, now: float, seconds: int) -> None:
+        held.visible = now + seconds / self._fast
+        held.handle = f"8-{held.number:x}Z{secrets.token_hex(6)}"
+        self._leased[held.handle] = held
+        self._wait(held)
+
+    def _held_by(self, handle: str) -> _Held:
+        self._settle()
+        held = self._leased.get(handle)
+        if held is None:
+            raise ServiceError(self._lost if handle.startswith("8-") else "ReceiptHandleError")
+        return held
+
+
+def _is_stale(entry: tuple[float, int, _Held]) -> bool:
+    _, ticket, held = entry
+    return held.ticket != ticket
+
+
+def _lease_of(held: _Held) -> Lease:
+    message = held.message
+    first = held.first_dequeued or message.enqueued
+    return Lease(message, held.handle, held.visible, first, held.dequeues)

@@ -1,0 +1,215 @@
+"""The queue operations of the MNS API (PROTOCOL 1.6)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import msgspec
+from aiohttp import web
+
+from router_plugins.emulator import listing, xml
+from router_plugins.emulator.account import Account
+from router_plugins.emulator.errors import ServiceError
+from router_plugins.emulator.polls import LongPolls
+from router_plugins.emulator.queue import DEFAULT_PRIORITY, Lease, Queue, QueueAttributes, Stored
+from router_plugins.emulator.wire import Call, created, empty, reply
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
+BATCH = 16
+"""Messages in one call at most."""
+
+_BATCH_BYTES = 65536
+_LONGEST_POLL = 30
+_LONGEST_LEASE = 43200
+_LONGEST_DELAY = 604800
+_LOWEST_PRIORITY = 16
+
+
+class QueueApi:
+    """The operations on `/queues`. `lease_ends` says whether a delete is to find its lease over (a fault to order)."""
+
+    def __init__(self, account: Account, polls: LongPolls, lease_ends: Callable[[], bool]) -> None:
+        self._account = account
+        self._polls = polls
+        self._lease_ends = lease_ends
+
+    async def list(self, call: Call) -> web.Response:
+        """List the queues."""
+        meta = listing.with_meta(call.headers)
+
+        def entry(name: str) -> str:
+            described = _described(self._account.queue(name)) if meta else ""
+            return xml.branch("Queue", xml.leaf("QueueURL", f"{call.url}/queues/{name}") + described)
+
+        return reply(200, "Queues", listing.page(self._account.queues, call.headers, entry))
+
+    async def put(self, call: Call) -> web.Response:
+        """Create a queue, or set attributes with `metaoverride=true`."""
+        name = call.path["queue"]
+        given = xml.texts(xml.parse(call.body, "Queue"))
+        if call.query.get("metaoverride") == "true":
+            queue = self._account.queue(name)
+            queue.change(_attributes({**_builtins(queue.attributes), **given}))
+            return empty()
+        return created(self._account.create_queue(name, _attributes(given)), f"{call.url}/queues/{name}")
+
+    async def attributes(self, call: Call) -> web.Response:
+        """Return the attributes, with the counts."""
+        return reply(200, "Queue", _described(self._account.queue(call.path["queue"])))
+
+    async def remove(self, call: Call) -> web.Response:
+        """Delete the queue."""
+        self._account.delete_queue(call.path["queue"])
+        return empty()
+
+    async def receive(self, call: Call) -> web.Response:
+        """Receive or peek at one message, or at up to 16 with `numOfMessages`."""
+        name, batch = call.path["queue"], "numofmessages" in call.query
+        count = call.number("numofmessages", 1, 1, BATCH)
+        queue = self._account.queue(name)
+        if call.query.get("peekonly") == "true":
+            leases = queue.peek(count)
+        else:
+            seconds = call.number("waitseconds", queue.attributes.polling_wait_seconds, 0, _LONGEST_POLL)
+            leases = await self._polls.receive(self._account, name, count, seconds)
+        if not leases:
+            raise ServiceError("MessageNotExist")
+        if batch:
+            return reply(200, "Messages", "".join(xml.branch("Message", _lease(lease)) for lease in leases))
+        return reply(200, "Message", _lease(leases[0]))
+
+    async def send(self, call: Call) -> web.Response:
+        """Send one message, or up to 16 in a `Messages` document."""
+        queue = self._account.queue(call.path["queue"])
+        if b"<Messages" in call.body[:200]:
+            return self._send_batch(queue, xml.parse(call.body, "Messages"))
+        return reply(201, "Message", self._sent(queue, xml.parse(call.body, "Message")))
+
+    def _send_batch(self, queue: Queue, messages: Element) -> web.Response:
+        """Send each; those that are refused are named in place, and the first gives the status."""
+        if not 1 <= len(messages) <= BATCH:
+            raise ServiceError("InvalidArgument", f"A batch has 1 to {BATCH} messages.")
+        if sum(len(xml.texts(m).get("MessageBody", "").encode()) for m in messages) > _BATCH_BYTES:
+            raise ServiceError("InvalidArgument", f"The bodies of a batch exceed {_BATCH_BYTES} bytes.")
+        status, written = 201, ""
+        for message in messages:
+            try:
+                written += xml.branch("Message", self._sent(queue, message))
+            except ServiceError as error:
+                status = error.status if status == 201 else status  # noqa: PLR2004 - until the first refusal
+                written += xml.branch("Message", xml.leaves({"ErrorCode": error.code, "ErrorMessage": error.message}))
+        return reply(status, "Messages", written)
+
+    def _sent(self, queue: Queue, message: Element) -> str:
+        fields = xml.texts(message)
+        body = fields.get("MessageBody", "")
+        if not body:
+            raise ServiceError("InvalidArgument", "A message needs a MessageBody.")
+        delay = _number(fields, "DelaySeconds", 0, _LONGEST_DELAY)
+        priority = _number(fields, "Priority", 1, _LOWEST_PRIORITY)
+        extra = xml.copied(message, ("MessageGroupId", "UserProperties", "SystemProperties"))
+        stored = self._account.send(queue, body, delay=delay, priority=priority or DEFAULT_PRIORITY, extra=extra)
+        return _receipt(stored)
+
+    async def delete(self, call: Call) -> web.Response:
+        """Delete one message by its handle, or up to 16 named in the body."""
+        queue = self._account.queue(call.path["queue"])
+        handle = call.query.get("receipthandle")
+        if handle is not None:
+            self._delete(queue, handle)
+            return empty()
+        if not call.body:
+            raise ServiceError("MissingReceiptHandle")
+        handles = [handle.text or "" for handle in xml.parse(call.body, "ReceiptHandles")]
+        if not 1 <= len(handles) <= BATCH:
+            raise ServiceError("InvalidArgument", f"A batch has 1 to {BATCH} handles.")
+        refused = ""
+        for handle in handles:
+            try:
+                self._delete(queue, handle)
+            except ServiceError as error:
+                fields = {"ErrorCode": error.code, "ErrorMessage": error.message, "ReceiptHandle": handle or "-"}
+                refused += xml.branch("Error", xml.leaves(fields))
+        return reply(404, "Errors", refused) if refused else empty()
+
+    def _delete(self, queue: Queue, handle: str) -> None:
+        if self._lease_ends():
+            queue.expire(handle)
+        queue.delete(handle)
+
+    async def change_visibility(self, call: Call) -> web.Response:
+        """Hide a received message for another time from now; answers with its new handle."""
+        queue = self._account.queue(call.path["queue"])
+        handle = call.query.get("receipthandle")
+        if handle is None:
+            raise ServiceError("MissingReceiptHandle")
+        if "visibilitytimeout" not in call.query:
+            raise ServiceError("MissingVisibilityTimeout")
+        lease = queue.change_visibility(handle, call.number("visibilitytimeout", None, 1, _LONGEST_LEASE))
+        fields = {"ReceiptHandle": lease.handle, "NextVisibleTime": _milliseconds(lease.next_visible)}
+        return reply(200, "ChangeVisibility", xml.leaves(fields))
+
+
+def _attributes(given: dict[str, str]) -> QueueAttributes:
+    try:
+        return msgspec.convert(given, QueueAttributes, strict=False)
+    except msgspec.ValidationError as error:
+        raise ServiceError("InvalidArgument", f"{error}.") from error
+
+
+def _builtins(attributes: QueueAttributes) -> dict[str, str]:
+    return {name: str(value) for name, value in msgspec.to_builtins(attributes).items()}
+
+
+def _described(queue: Queue) -> str:
+    counts = queue.counts()
+    return xml.leaves(
+        {
+            "QueueName": queue.name,
+            "CreateTime": int(queue.created),
+            "LastModifyTime": int(queue.modified),
+            **_builtins(queue.attributes),
+            "ActiveMessages": counts.active,
+            "InactiveMessages": counts.inactive,
+            "DelayMessages": counts.delayed,
+        }
+    )
+
+
+def _lease(lease: Lease) -> str:
+    """Write a message; a peek has no handle and no time of becoming visible."""
+    message = lease.message
+    handle = {"ReceiptHandle": lease.handle} if lease.handle else {}
+    visible = {"NextVisibleTime": _milliseconds(lease.next_visible)} if lease.handle else {}
+    fields = {
+        "MessageId": message.message_id,
+        **handle,
+        "MessageBodyMD5": message.body_md5,
+        "MessageBody": message.body,
+        "EnqueueTime": _milliseconds(message.enqueued),
+        **visible,
+        "FirstDequeueTime": _milliseconds(lease.first_dequeued),
+        "DequeueCount": lease.dequeues,
+        "Priority": message.priority,
+    }
+    return xml.leaves(fields) + message.extra
+
+
+def _receipt(stored: Stored) -> str:
+    return xml.leaves({"MessageId": stored.message_id, "MessageBodyMD5": stored.body_md5})
+
+
+def _milliseconds(seconds: float) -> int:
+    return int(seconds * 1000)
+
+
+def _number(fields: dict[str, str], name: str, low: int, high: int) -> int | None:
+    text = fields.get(name)
+    if text is None:
+        return None
+    if not text.isdecimal() or not low <= int(text) <= high:
+        raise ServiceError("InvalidArgument", f"{name} must be a number from {low} to {high}.")
+    return int(text)

@@ -1,0 +1,152 @@
+"""The MNS API's requests and replies: who may call, what was asked, and how it is answered (PROTOCOL 1)."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from urllib.parse import unquote
+
+import msgspec
+from aiohttp import web
+
+from router_plugins.emulator import xml
+from router_plugins.emulator.errors import ServiceError
+from router_plugins.emulator.queue import Clock
+from router_plugins.mns.signing import V4_ALGORITHM, body_matches, sign_v2, sign_v4, signed_date
+
+VERSION = "2015-06-06"
+
+_WINDOW = 900.0
+"""Seconds that a request's date may be off (PROTOCOL 1.2)."""
+
+_CREDENTIAL_PARTS = 5
+
+
+class Call(msgspec.Struct, frozen=True):
+    """A request that passed the checks: its query with lower-cased keys, its lower-cased headers, its body."""
+
+    path: Mapping[str, str]
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: bytes
+    url: str
+
+    def number(self, name: str, default: int | None, low: int, high: int) -> int:
+        """Return a number from the query; raise `InvalidQueryString` unless it lies between `low` and `high`."""
+        text = self.query.get(name)
+        if text is None and default is not None:
+            return default
+        if text is None or not text.isdecimal() or not low <= int(text) <= high:
+            raise ServiceError("InvalidQueryString", f"{name} must be a number from {low} to {high}.")
+        return int(text)
+
+
+async def checked(request: web.Request, access_keys: Mapping[str, str], clock: Clock) -> Call:
+    """Return the call, or raise what is wrong with its headers or its signature.
+
+    The signature covers the target as it stands on the request line. A `security-token` is not signed, and not checked.
+    """
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    if "x-mns-version" not in headers:
+        raise ServiceError("MissingVersionHeader")
+    date = _date(headers)
+    target = request.raw_path
+    _check_signature(request.method, target, headers, access_keys, date)
+    if abs(date.timestamp() - clock()) > _WINDOW:
+        raise ServiceError("TimeExpired")
+    body = await request.read()
+    if (claim := headers.get("content-md5")) is not None and not body_matches(claim, body):
+        raise ServiceError("InvalidDigest")
+    return Call(dict(request.match_info), query_of(target), headers, body, f"http://{request.host}")
+
+
+def query_of(target: str) -> dict[str, str]:
+    """Return the query by lower-cased keys. A `+` stays a plus: clients put handles in verbatim (PROTOCOL 1.3)."""
+    pairs = (pair.partition("=") for pair in target.partition("?")[2].split("&") if pair)
+    return {unquote(key).lower(): unquote(value) for key, _, value in pairs}
+
+
+def reply(status: int, name: str, children: str, headers: Mapping[str, str] | None = None) -> web.Response:
+    """Answer with one XML document."""
+    return web.Response(status=status, body=xml.document(name, children), headers=headers)
+
+
+def empty(headers: Mapping[str, str] | None = None) -> web.Response:
+    """Answer 204."""
+    return web.Response(status=204, headers=headers)
+
+
+def created(new: bool, location: str) -> web.Response:  # noqa: FBT001 - the one thing it is about
+    """Answer a creation: 201, or 204 when it was there already and is the same; both say where (PROTOCOL 1.6)."""
+    return web.Response(status=201 if new else 204, headers={"Location": location})
+
+
+def refusal(error: ServiceError, request_id: str, host: str) -> web.Response:
+    """Answer with the documented error body (PROTOCOL 1.8)."""
+    fields = {"Code": error.code, "Message": error.message, "RequestId": request_id, "HostId": host}
+    return reply(error.status, "Error", xml.leaves(fields))
+
+
+def dress(response: web.StreamResponse, request_id: str, skew: float, now: float) -> None:
+    """Put the headers on that every reply of the service has (PROTOCOL 1.5); a skewed clock shows in `Date`."""
+    response.headers["Server"] = "AliyunMQS"
+    response.headers["Content-Type"] = "text/xml;charset=utf-8"
+    response.headers["x-mns-version"] = VERSION
+    response.headers["x-mns-request-id"] = request_id
+    if skew:
+        response.headers["Date"] = f"{datetime.fromtimestamp(now, UTC):%a, %d %b %Y %H:%M:%S} GMT"
+
+
+def new_request_id() -> str:
+    """Return 24 hex digits."""
+    return secrets.token_hex(12).upper()
+
+
+def _date(headers: Mapping[str, str]) -> datetime:
+    text = signed_date(headers)
+    if not text:
+        raise ServiceError("MissingDateHeader")
+    try:
+        date = parsedate_to_datetime(text)
+    except ValueError as error:
+        raise ServiceError("InvalidDateHeader") from error
+    return date if date.tzinfo else date.replace(tzinfo=UTC)
+
+
+def _check_signature(
+    method: str, target: str, headers: Mapping[str, str], access_keys: Mapping[str, str], date: datetime
+) -> None:
+    """Check either version of the signature (PROTOCOL 1.3, 1.4)."""
+    claim = headers.get("authorization")
+    if claim is None:
+        raise ServiceError("MissingAuthorizationHeader")
+    algorithm, _, rest = claim.partition(" ")
+    region = ""
+    if algorithm == "MNS" and ":" in rest:
+        access_key, _, signature = rest.partition(":")
+    elif algorithm == V4_ALGORITHM:
+        access_key, region, signature = _v4_claim(rest)
+    else:
+        raise ServiceError("InvalidAuthorizationHeader")
+    secret = access_keys.get(access_key)
+    if secret is None:
+        raise ServiceError("InvalidAccessKeyId")
+    if region:
+        right = sign_v4(secret, method, target, headers, region=region, utc=f"{date.astimezone(UTC):%Y%m%dT%H%M%SZ}")
+    else:
+        right = sign_v2(secret, method, target, headers)
+    if not hmac.compare_digest(right.encode(), signature.encode("utf-8", "surrogateescape")):
+        raise ServiceError("SignatureDoesNotMatch")
+
+
+def _v4_claim(text: str) -> tuple[str, str, str]:
+    """Return the access key, the region and the signature that a version 4 header names."""
+    pairs = (part.strip().partition("=") for part in text.split(","))
+    parts = {name: value for name, _, value in pairs}
+    credential = parts.get("Credential", "").split("/")
+    if len(credential) != _CREDENTIAL_PARTS or not credential[2] or not parts.get("Signature"):
+        raise ServiceError("InvalidAuthorizationHeader")
+    return credential[0], credential[2], parts["Signature"]

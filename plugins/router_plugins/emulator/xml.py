@@ -1,0 +1,87 @@
+"""The service's XML: request bodies in, reply bodies out (PROTOCOL 1.5, 1.6)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+from xml.sax.saxutils import escape
+
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import ParseError, fromstring
+
+from router_plugins.emulator.errors import ServiceError
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
+NAMESPACE = "http://mns.aliyuncs.com/doc/v1/"
+
+_UNSPEAKABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Characters that XML 1.0 has no way to write, not even as a reference."""
+
+
+def parse(body: bytes, root: str) -> Element:
+    """Return the root element of a request body; raise `MalformedXML` for anything else than a `root` document.
+
+    Namespaces are never looked at: clients disagree on them (PROTOCOL 1.5).
+    """
+    try:
+        element: Element = fromstring(body)
+    except (ParseError, DefusedXmlException, ValueError) as error:
+        raise ServiceError("MalformedXML") from error
+    if local_name(element) != root:
+        raise ServiceError("MalformedXML", f"The root element is {local_name(element)}, not {root}.")
+    return element
+
+
+def local_name(element: Element) -> str:
+    """Return the element's name without its namespace."""
+    return element.tag.rpartition("}")[2]
+
+
+def texts(element: Element) -> dict[str, str]:
+    """Return the texts of the element's leaf children by name."""
+    return {local_name(child): child.text or "" for child in element if not len(child)}
+
+
+def copied(element: Element, names: Iterable[str]) -> str:
+    """Return the named children written anew, with what they contain; "" where there are none."""
+    wanted = frozenset(names)
+    return "".join(_written(child) for child in element if local_name(child) in wanted)
+
+
+def leaf(name: str, text: object) -> str:
+    """Write `<name>text</name>`."""
+    return f"<{name}>{_text(str(text))}</{name}>"
+
+
+def branch(name: str, children: str) -> str:
+    """Write an element around children that are written already."""
+    return f"<{name}>{children}</{name}>"
+
+
+def leaves(values: Mapping[str, object]) -> str:
+    """Write one leaf for each pair."""
+    return "".join(leaf(name, value) for name, value in values.items())
+
+
+def document(name: str, children: str) -> bytes:
+    """Write a whole reply body; the declaration has a blank before its end, as the service's (PROTOCOL 1.5)."""
+    return f'<?xml version="1.0" ?><{name} xmlns="{NAMESPACE}">{children}</{name}>'.encode()
+
+
+def check_writable(text: str) -> None:
+    """Refuse a message body that no XML reply could carry."""
+    if (found := _UNSPEAKABLE.search(text)) is not None:
+        raise ServiceError("InvalidArgument", f"The message body contains {found.group()!r}, which XML cannot carry.")
+
+
+def _text(text: str) -> str:
+    """Escape; a carriage return becomes a reference, or a parser would read it as a line feed."""
+    return escape(text, {"\r": "&#13;"})
+
+
+def _written(element: Element) -> str:
+    children = "".join(_written(child) for child in element)
+    return branch(local_name(element), children or _text(element.text or ""))

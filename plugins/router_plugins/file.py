@@ -1,0 +1,148 @@
+"""Events to files, one a line, in paths made from the events' fields: `archive/{time:%Y-%m-%d}/{region}.jsonl`.
+
+Delivered means on disk. The values of fields come from anyone, so in a path they are made harmless, see `harmless`.
+
+`form: raw` writes the bytes as they came, and a newline where they do not end with one. A message with a line break
+inside (an XML envelope, say) would become several lines that nobody could put together again: it is refused, and so
+stays readable as a dead letter. Where those are wanted in a file, use `form: json`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Annotated, Literal
+
+import anyio
+import anyio.to_thread
+import msgspec
+
+from router import Batch, ConfigError, Deliver, Event, Partial, Reject, Retry, Sink
+from router_plugins.append import Appender
+from router_plugins.template import Part, parse
+
+LONGEST_VALUE = 72
+"""Bytes that a field's value takes in a path at most, so that three of them fit into one name."""
+LONGEST_NAME = 255
+"""Bytes of a name in a folder, on every common file system."""
+_DIGEST = 16
+_UNSAFE = re.compile(r"^[.-]|[^A-Za-z0-9._@+=,-]")
+_COMPRESSED = (".gz", ".zst", ".bz2", ".xz")
+_BEGIN = b'{"id":"'
+"""What each line of `Event.json()` begins with."""
+
+
+class File(Sink, frozen=True, kw_only=True):
+    """Append every event to a file."""
+
+    path: str
+    """Template of the path: `{name}` is a field, `{time:%Y-%m-%d}` the event's time; relative to the working folder."""
+    form: Literal["json", "raw"] = "json"
+    max_open: Annotated[int, msgspec.Meta(ge=1)] = 64
+    """Files kept open at most."""
+
+    def check(self) -> None:
+        """Refuse a template that cannot give the path of a file."""
+        parts = parse(self.path, "path").parts
+        sample = "".join([_sample(part) for part in parts])
+        if not sample.isprintable():
+            raise ConfigError("path", "has a control character in it")
+        if sample.endswith("/"):
+            raise ConfigError("path", "names a folder, not a file", "such as archive/{time:%Y-%m-%d}.jsonl")
+        if sample.endswith(_COMPRESSED):
+            raise ConfigError("path", "promises a compressed file, but the lines are written as they are", "use .jsonl")
+        if any(len(os.fsencode(name)) > LONGEST_NAME for name in sample.split("/")):
+            raise ConfigError("path", "can give a name that is too long", "put a / between the fields")
+
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[Deliver]:
+        """Keep files open between batches."""
+        template = parse(self.path, "path")
+        clean = lru_cache(1024)(harmless)
+        appender = Appender(self.max_open, _BEGIN)
+        alone = anyio.Lock()
+
+        async def deliver(batch: Batch) -> None:
+            errors: dict[int, Retry | Reject] = {}
+            lines: dict[str, list[bytes]] = defaultdict(list)
+            indices: dict[str, list[int]] = defaultdict(list)
+            for index, event in enumerate(batch):
+                try:
+                    line = _line(event, self.form)
+                except Reject as error:
+                    errors[index] = error
+                    continue
+                path = template.render(event, clean)
+                lines[path].append(line)
+                indices[path].append(index)
+            texts = {path: b"".join(some) for path, some in lines.items()}
+            async with alone:
+                failed = await anyio.to_thread.run_sync(appender.append, texts)
+            _raise_for(batch, errors | _by_index(failed, indices))
+
+        try:
+            yield deliver
+        finally:
+            appender.close()
+
+
+def harmless(value: str) -> str:
+    """Return a value as a piece of a file's name; different values give different pieces.
+
+    Letters, digits and `._@+=,-` stay; all else is percent-encoded as UTF-8, as are a dot or hyphen in front (`..`,
+    hidden files, options). An empty value becomes `_`. A long one is cut and gets `~` and 64 bits of its SHA-256.
+    """
+    if not value:
+        return "_"
+    if value == "_":
+        return "%5F"
+    encoded = _UNSAFE.sub(lambda found: _percent(found[0]), value)
+    if len(encoded) <= LONGEST_VALUE:
+        return encoded
+    digest = hashlib.sha256(value.encode(errors="surrogatepass")).hexdigest()[:_DIGEST]
+    return f"{encoded[: LONGEST_VALUE - _DIGEST - 1]}~{digest}"
+
+
+def _percent(char: str) -> str:
+    return "".join([f"%{byte:02X}" for byte in char.encode(errors="surrogatepass")])
+
+
+def _sample(part: Part) -> str:
+    """Return the longest text that a part of the path can become."""
+    if part.format:
+        return datetime(2026, 11, 23, 23, 59, 59, 999999, tzinfo=UTC).strftime(part.format)
+    return part.text or "x" * LONGEST_VALUE
+
+
+def _line(event: Event, form: str) -> bytes:
+    """Return the event as one line, with its newline; raise `Reject` where its bytes are several."""
+    if form == "json":
+        return event.json() + b"\n"
+    raw = bytes(event.raw)
+    if b"\n" in raw[:-1]:
+        raise Reject("the message has a line break in it, which a line of a file cannot hold; use form: json")
+    return raw if raw.endswith(b"\n") else raw + b"\n"
+
+
+def _raise_for(batch: Batch, errors: Mapping[int, Retry | Reject]) -> None:
+    """Raise `Retry` when nothing could be written, `Partial` when something could."""
+    retries = [error for error in errors.values() if isinstance(error, Retry)]
+    if retries and len(retries) == len(batch):
+        raise retries[0]
+    if errors:
+        raise Partial(errors)
+
+
+def _by_index(failed: Mapping[str, OSError], indices: Mapping[str, Sequence[int]]) -> dict[int, Retry | Reject]:
+    """Turn the errors of paths into those of events."""
+    errors: dict[int, Retry | Reject] = {}
+    for path, error in failed.items():
+        retry = Retry(f"{path}: {error.strerror or error}")
+        errors.update(dict.fromkeys(indices[path], retry))
+    return errors

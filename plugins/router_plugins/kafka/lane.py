@@ -1,0 +1,141 @@
+"""The way into one partition: batches go one after the other, and each is known by what became of it.
+
+A wait for the broker that ends early (a timeout, a cancelled delivery) leaves a batch *under way*: the producer goes on
+trying it, and will succeed. Sending its records again would make duplicates. So the lane remembers the batch, waits for
+it before anything else, and takes its records as confirmed when they are delivered again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from typing import TypeAlias
+
+import anyio
+import msgspec
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
+
+from router import Reject, Retry
+from router_plugins.kafka.producer import Builder, Producer
+
+
+class Record(msgspec.Struct, frozen=True):
+    """One event as Kafka takes it; `index` is its place in the delivery's batch."""
+
+    index: int
+    id: str
+    key: bytes | None
+    value: bytes
+    headers: Sequence[tuple[str, bytes]]
+
+
+class _Shipment(msgspec.Struct, frozen=True):
+    """A batch under way: the ids of its records, and what will tell that it arrived."""
+
+    ids: Sequence[str]
+    future: asyncio.Future[object]
+
+
+Outcomes: TypeAlias = dict[int, Retry | Reject | None]
+"""What became of records, by index; None is delivered. A record without outcome is not known to be delivered."""
+
+
+class Lane:
+    """Delivers into one partition with one producer.
+
+    `confirmed` are ids that are at the broker although their delivery was not told so; all lanes of a sink share them.
+    With `singly`, its batches have one record until all of a call's records got through.
+    """
+
+    def __init__(self, producer: Producer, topic: str, partition: int, confirmed: set[str], *, singly: bool) -> None:
+        self.broken = False
+        """Whether a batch failed: then the producer must be replaced, and this lane with it."""
+        self.too_large = False
+        """Whether that was for its size: then the next lane sends its records one by one, to find the culprit."""
+        self._producer = producer
+        self._topic = topic
+        self._partition = partition
+        self._confirmed = confirmed
+        self._under_way: _Shipment | None = None
+        self._singly = singly
+        self._alone = anyio.Lock()
+
+    async def send(self, records: Sequence[Record], outcomes: Outcomes) -> None:
+        """Send the records in order and note their outcomes.
+
+        When a batch fails, those behind it are not sent, which keeps the order. When this is cancelled, records
+        without an outcome may be under way.
+        """
+        async with self._alone:
+            try:
+                await self._settle()
+            except KafkaError as error:
+                self._give_up(records, outcomes, error)
+                return
+            self._collect(records, outcomes)
+            rest = [record for record in records if record.index not in outcomes]
+            for batch, builder in self._batches(rest):
+                try:
+                    await self._ship(batch, builder)
+                except KafkaError as error:
+                    self.too_large = isinstance(error, (MessageSizeTooLargeError, RecordListTooLargeError))
+                    if self.too_large and len(batch) == 1:
+                        outcomes[batch[0].index] = Reject(f"larger than topic {self._topic} allows")
+                    self._give_up(rest, outcomes, error)
+                    return
+                self._collect(batch, outcomes)
+            self._singly = False
+
+    async def _ship(self, batch: Sequence[Record], builder: Builder) -> None:
+        future = await self._producer.send_batch(builder, self._topic, partition=self._partition)
+        future.add_done_callback(_retrieve)
+        self._under_way = _Shipment([record.id for record in batch], future)
+        await self._settle()
+
+    async def _settle(self) -> None:
+        """Wait until nothing is under way; raise the `KafkaError` that it ended with."""
+        if self._under_way is None:
+            return
+        await asyncio.wait([self._under_way.future])  # awaiting it would cancel it with us
+        shipment, self._under_way = self._under_way, None
+        shipment.future.result()
+        self._confirmed.update(shipment.ids)
+
+    def _collect(self, records: Sequence[Record], outcomes: Outcomes) -> None:
+        """Note as delivered what is confirmed."""
+        arrived = [record for record in records if record.id in self._confirmed]
+        outcomes.update(dict.fromkeys([record.index for record in arrived]))
+        self._confirmed.difference_update([record.id for record in arrived])
+
+    def _give_up(self, records: Sequence[Record], outcomes: Outcomes, error: KafkaError) -> None:
+        """Leave what has no outcome yet to another try, with another producer."""
+        self.broken = True
+        retry = Retry(f"{self._topic}/{self._partition}: {error}")
+        for record in records:
+            outcomes.setdefault(record.index, retry)
+
+    def _batches(self, records: Sequence[Record]) -> Iterator[tuple[Sequence[Record], Builder]]:
+        """Cut the records into batches as large as the producer takes."""
+        batch: list[Record] = []
+        builder = self._producer.create_batch()
+        for record in records:
+            if batch and (self._singly or not _fits(builder, record)):
+                yield batch, builder
+                batch, builder = [], self._producer.create_batch()
+            if not batch:
+                _fits(builder, record)
+            batch.append(record)
+        if batch:
+            yield batch, builder
+
+
+def _fits(builder: Builder, record: Record) -> bool:
+    """Add the record to the batch, unless the batch is full; the first one always fits."""
+    added = builder.append(timestamp=None, key=record.key, value=record.value, headers=record.headers)
+    return added is not None
+
+
+def _retrieve(future: asyncio.Future[object]) -> None:
+    """Look at the error of a batch that nobody waits for any more, or asyncio would complain."""
+    if not future.cancelled():
+        future.exception()

@@ -1,0 +1,173 @@
+"""aiokafka's producer, behind a typed face: how it is made, started, and ended for good.
+
+Facts about aiokafka 0.14 that this file is built on:
+* It has no types, and must be made inside a running asyncio loop.
+* Why a connection failed (a wrong password, say) is only in its log: its error says "Unable to bootstrap".
+* An idempotent producer tries a batch again without end while the broker is away, and no duplicate comes of that. A
+  batch that does fail has used up its sequence number: the partition answers OutOfOrderSequenceNumber from then on
+  (aio-libs/aiokafka issue 1017). So a producer of which one batch failed is ended, and another one made.
+* `stop()` waits for its batches without end while the broker is away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Literal, Protocol, cast
+
+import aiokafka
+import aiokafka.errors
+import anyio
+import msgspec
+
+from router import Retry, Secret
+
+BATCH_BYTES = 128 * 1024
+"""More is no faster, less is slower."""
+PATIENCE = 5.0
+"""Seconds that a producer which is to end has for what is under way."""
+
+
+class Builder(Protocol):
+    """A batch of records for one partition, in the making."""
+
+    def append(
+        self, *, timestamp: int | None, key: bytes | None, value: bytes, headers: Sequence[tuple[str, bytes]]
+    ) -> object | None:
+        """Add a record; None when the batch has no room for it. The first one always fits."""
+        ...
+
+
+class Producer(Protocol):
+    """What is used of `aiokafka.AIOKafkaProducer`."""
+
+    async def start(self) -> None:
+        """Connect; raises `KafkaConnectionError`."""
+        ...
+
+    async def stop(self) -> None:
+        """Send what waits, and disconnect."""
+        ...
+
+    async def flush(self) -> None:
+        """Wait until every batch has succeeded or failed."""
+        ...
+
+    async def partitions_for(self, topic: str) -> set[int]:
+        """Return the numbers of a topic's partitions; raises `UnknownTopicOrPartitionError`."""
+        ...
+
+    def create_batch(self) -> Builder:
+        """Return an empty batch."""
+        ...
+
+    async def send_batch(self, batch: Builder, topic: str, *, partition: int) -> asyncio.Future[object]:
+        """Queue a batch; the future is done when all in-sync replicas have it."""
+        ...
+
+
+class Sasl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How to log in."""
+
+    username: str
+    password: Secret
+    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a producer is made of; `timeout` is in seconds."""
+
+    servers: Sequence[str]
+    tls: ssl.SSLContext | None
+    sasl: Sasl | None
+    compression: str | None
+    timeout: float
+
+
+def make_producer(settings: Settings) -> Producer:
+    """Return a producer that is not connected yet; call it inside an asyncio loop."""
+    security = ("SASL_" if settings.sasl else "") + ("SSL" if settings.tls else "PLAINTEXT")
+    login: dict[str, str] = {}
+    if settings.sasl:
+        login = {
+            "sasl_mechanism": settings.sasl.mechanism,
+            "sasl_plain_username": settings.sasl.username,
+            "sasl_plain_password": str(settings.sasl.password),
+        }
+    untyped = cast("Any", aiokafka).AIOKafkaProducer(
+        bootstrap_servers=list(settings.servers),
+        client_id="directmail-router",
+        enable_idempotence=True,  # implies acks=all
+        max_batch_size=BATCH_BYTES,
+        linger_ms=0,  # the batches are already made
+        compression_type=settings.compression,
+        request_timeout_ms=round(settings.timeout * 1000),
+        security_protocol=security,
+        ssl_context=settings.tls,
+        **login,
+    )
+    return cast("Producer", untyped)
+
+
+@asynccontextmanager
+async def producing(producer: Producer, settings: Settings) -> AsyncGenerator[Producer]:
+    """Keep a producer connected for as long as the block; raise `Retry` when it cannot be."""
+    try:
+        with _heard_errors() as heard:
+            try:
+                async with asyncio.timeout(settings.timeout):
+                    await producer.start()
+            except (aiokafka.errors.KafkaError, OSError) as error:
+                cause = str(error) or f"no answer within {settings.timeout:g} s"
+                raise Retry("; ".join(dict.fromkeys(heard)) or f"{', '.join(settings.servers)}: {cause}") from error
+        yield producer
+    finally:
+        with anyio.CancelScope(shield=True):
+            await _end(producer, min(settings.timeout, PATIENCE))
+
+
+@contextmanager
+def _heard_errors() -> Generator[list[str]]:
+    """Collect the errors that aiokafka logs in this task, which say why a connection failed."""
+    heard: list[str] = []
+    task = asyncio.current_task()
+
+    class Ear(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if asyncio.current_task() is task:
+                heard.append(record.getMessage())
+
+    ear = Ear(logging.ERROR)
+    logger = logging.getLogger("aiokafka")
+    logger.addHandler(ear)
+    try:
+        yield heard
+    finally:
+        logger.removeHandler(ear)
+
+
+async def _end(producer: Producer, patience: float) -> None:
+    """Disconnect; what the broker has not confirmed after `patience` seconds is given up on."""
+    try:
+        async with asyncio.timeout(patience):
+            await producer.flush()
+    except TimeoutError:
+        await _give_up(producer)
+    await producer.stop()
+
+
+async def _give_up(producer: Producer) -> None:
+    """Fail all batches that wait, so that `stop` has nothing to wait for; aiokafka has no public way to do this.
+
+    The sender goes first, as it does not bear to find its batches failed. It waits for its requests when it is
+    cancelled, and ends them when it is cancelled again.
+    """
+    inside = cast("Any", producer)
+    sender: asyncio.Task[None] | None = inside._sender.sender_task  # noqa: SLF001 - see above
+    while sender is not None and not sender.done():
+        sender.cancel()
+        await asyncio.wait([sender], timeout=0.1)
+    inside._message_accumulator.fail_all(aiokafka.errors.ProducerClosed())  # noqa: SLF001 - see above

@@ -1,0 +1,221 @@
+"""Events to Kafka topics: acknowledged by all in-sync replicas, in order per key, and once.
+
+The record's value is the event's flat JSON (or with `form: raw` the bytes as they came), its key a field, its headers
+`id` and `type`. The partition follows from the key, or without one from the event's id.
+
+An outage of the broker makes no duplicates, however long it lasts; a crash of the router can (its last unconfirmed
+batches go out again), and so can a producer that must be replaced while a batch's fate is unknown. The header `id`
+tells them apart.
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import lru_cache
+from typing import Annotated, Any, ClassVar, Literal, cast
+from zlib import crc32
+
+import anyio
+import msgspec
+from aiokafka import partitioner
+from aiokafka.errors import KafkaError
+
+from router import Batch, ConfigError, Deliver, Event, Partial, Reject, Retry, Sink
+from router.units import Duration, Size
+from router_plugins.kafka.lane import Lane, Outcomes, Record
+from router_plugins.kafka.producer import Producer, Sasl, Settings, make_producer, producing
+from router_plugins.template import parse
+
+LONGEST_TOPIC = 249
+"""Characters; a limit of the broker."""
+FIND_TOPIC = 5.0
+"""Seconds in which a topic must be known, so that one that does not exist keeps the others waiting no longer."""
+GRACE = 1.0
+"""Seconds by which a delivery outlasts a request, so that aiokafka's own word on what is wrong comes first."""
+_OVERHEAD = 100
+"""Bytes around one record alone in a batch: 61 for the batch, 21 for the record, the rest for its headers' lengths."""
+_SERVER = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}")
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
+
+
+class Kafka(Sink, frozen=True, kw_only=True):
+    """Produce a record for every event."""
+
+    batch: ClassVar[int] = 1000
+
+    servers: Annotated[list[str], msgspec.Meta(min_length=1)]
+    """host:port of some brokers."""
+    topic: str
+    """A template: `mail.{region}`. In a field's value, what a topic's name cannot have becomes `_`."""
+    key: str = ""
+    """The field that is the record's key; events of one key stay in order."""
+    partitioner: Literal["crc32", "murmur2"] = "crc32"
+    """How a key gives the partition: murmur2 as Java's producers do, crc32 for less work."""
+    compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "none"
+    tls: bool = False
+    ca: str = ""
+    """File with the certificates that are trusted, instead of the system's."""
+    sasl: Sasl | None = None
+    request_timeout: Duration = 30.0
+    """Seconds to wait for the broker's confirmation; then the events are tried again, without doubling them."""
+    max_record: Size = 1024 * 1024
+    """Bytes of a record; a larger one is refused, as the broker would (`max.message.bytes`)."""
+    form: Literal["json", "raw"] = "json"
+
+    def check(self) -> None:
+        """Refuse addresses, a topic or certificates that cannot be used."""
+        for server in self.servers:
+            if not _SERVER.fullmatch(server):
+                raise ConfigError("servers", f"{server!r} is no host:port", "such as kafka.example.com:9092")
+        for part in parse(self.topic, "topic").parts:
+            if _UNSAFE.search(part.text) or (part.format and "/" in part.format):
+                raise ConfigError("topic", "has a character that no topic has", "letters, digits and . _ -")
+        if self.ca and not self.tls:
+            raise ConfigError("ca", "has no meaning without tls", "add tls: true")
+        if self.request_timeout <= 0:
+            raise ConfigError("request_timeout", "must be more than 0")
+        _tls(self)
+
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[Deliver]:
+        """Connect at the first delivery, and again whenever the producer must be replaced."""
+        async with AsyncExitStack() as connection:
+            yield _Connection(self, connection).deliver
+
+
+class _Connection:
+    """The producer in use, and what must outlive it."""
+
+    def __init__(self, sink: Kafka, stack: AsyncExitStack) -> None:
+        self._settings = Settings(
+            servers=sink.servers,
+            tls=_tls(sink),
+            sasl=sink.sasl,
+            compression=None if sink.compression == "none" else sink.compression,
+            timeout=sink.request_timeout,
+        )
+        self._record_of = _recorder(sink)
+        self._partition_of = _PARTITIONERS[sink.partitioner]
+        self._stack = stack
+        self._producer: Producer | None = None
+        self._lanes: dict[tuple[str, int], Lane] = {}
+        self._confirmed: set[str] = set()
+        self._singly: set[str] = set()
+        self._connecting = anyio.Lock()
+
+    async def deliver(self, batch: Batch) -> None:
+        """Send a batch to all its partitions at once; raise for what is not confirmed in time."""
+        outcomes: Outcomes = {}
+        by_topic: dict[str, list[Record]] = defaultdict(list)
+        for index, event in enumerate(batch):
+            try:
+                topic, record = self._record_of(index, event)
+                by_topic[topic].append(record)
+            except Reject as error:
+                outcomes[index] = error
+        producer = await self._connected()
+        with anyio.move_on_after(self._settings.timeout + GRACE):
+            async with anyio.create_task_group() as group:
+                for topic, records in by_topic.items():
+                    group.start_soon(self._send, producer, topic, records, outcomes)
+        _raise_for(outcomes, len(batch), f"{self._settings.servers[0]} did not confirm in time")
+
+    async def _connected(self) -> Producer:
+        """Return a producer that works, as far as is known; raise `Retry` when none can be had."""
+        async with self._connecting:
+            if any(lane.broken for lane in self._lanes.values()):
+                self._singly = {topic for (topic, _), lane in self._lanes.items() if lane.too_large}
+                self._producer = None
+                self._lanes = {}
+                await self._stack.aclose()
+            if self._producer is None:
+                fresh = make_producer(self._settings)
+                self._producer = await self._stack.enter_async_context(producing(fresh, self._settings))
+            return self._producer
+
+    async def _send(self, producer: Producer, topic: str, records: Sequence[Record], outcomes: Outcomes) -> None:
+        """Send one topic's records, all its partitions at once."""
+        partitions = await _partitions(producer, topic)
+        if not partitions:
+            missing = Retry(f"there is no topic {topic}, or this user may not see it")
+            outcomes.update(dict.fromkeys([record.index for record in records], missing))
+            return
+        by_partition: dict[int, list[Record]] = defaultdict(list)
+        for record in records:
+            number = self._partition_of(record.key or record.id.encode())
+            by_partition[partitions[number % len(partitions)]].append(record)
+        async with anyio.create_task_group() as group:
+            for partition, some in by_partition.items():
+                group.start_soon(self._lane(producer, topic, partition).send, some, outcomes)
+
+    def _lane(self, producer: Producer, topic: str, partition: int) -> Lane:
+        lane = self._lanes.get((topic, partition))
+        if lane is None:
+            lane = Lane(producer, topic, partition, self._confirmed, singly=topic in self._singly)
+            self._lanes[topic, partition] = lane
+        return lane
+
+
+async def _partitions(producer: Producer, topic: str) -> Sequence[int]:
+    """Return the topic's partitions; none when it cannot be found."""
+    with anyio.move_on_after(FIND_TOPIC), suppress(KafkaError):
+        return sorted(await producer.partitions_for(topic))
+    return ()
+
+
+def _raise_for(outcomes: Outcomes, size: int, late: str) -> None:
+    """Raise for what is not delivered: `Retry` when nothing is, and it is worth another try; else `Partial`."""
+    retry = Retry(late)
+    errors = {index: error for index in range(size) if (error := outcomes.get(index, retry)) is not None}
+    retries = [error for error in errors.values() if isinstance(error, Retry)]
+    if retries and len(retries) == size:
+        raise retries[0]
+    if errors:
+        raise Partial(errors)
+
+
+def _recorder(sink: Kafka) -> Callable[[int, Event], tuple[str, Record]]:
+    """Return what makes a topic and a record of an event; it raises `Reject` for what no broker takes."""
+    template = parse(sink.topic, "topic")
+    clean = lru_cache(1024)(harmless)
+
+    def record_of(index: int, event: Event) -> tuple[str, Record]:
+        topic = template.render(event, clean)
+        if len(topic) > LONGEST_TOPIC or topic in {".", ".."}:
+            raise Reject(f"{topic[:LONGEST_TOPIC]} cannot be the name of a topic")
+        value = bytes(event.raw) if sink.form == "raw" else event.json()
+        key = str(event.get(sink.key) or "").encode() if sink.key else b""
+        if len(key) + len(value) + _OVERHEAD > sink.max_record:
+            raise Reject(f"larger than max_record, {sink.max_record} bytes")
+        headers = [("id", event.id.encode()), ("type", event.type.encode())]
+        return topic, Record(index, event.id, key or None, value, headers)
+
+    return record_of
+
+
+def harmless(value: str) -> str:
+    """Return a value as a piece of a topic's name; what it cannot have becomes `_`, and so does nothing."""
+    return _UNSAFE.sub("_", value) or "_"
+
+
+def _java_hash(key: bytes) -> int:
+    """Return the number that Java's producer, and all that follow it, take the partition from."""
+    number: int = cast("Any", partitioner).murmur2(key)
+    return number & 0x7FFFFFFF
+
+
+_PARTITIONERS: Mapping[str, Callable[[bytes], int]] = {"crc32": crc32, "murmur2": _java_hash}
+
+
+def _tls(sink: Kafka) -> ssl.SSLContext | None:
+    """Make the TLS settings; raise `ConfigError` when the certificates cannot be read."""
+    if not sink.tls:
+        return None
+    try:
+        return ssl.create_default_context(cafile=sink.ca or None)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError("ca", f"cannot be read: {error.strerror or error}", "a file of PEM certificates") from error

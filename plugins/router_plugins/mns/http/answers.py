@@ -1,0 +1,43 @@
+"""Answers as bytes, rendered once for all requests that get the same."""
+
+from __future__ import annotations
+
+from email.utils import formatdate
+from http import HTTPStatus
+from math import ceil
+from typing import NamedTuple
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class Answer(NamedTuple):
+    """One answer in its two forms: the connection stays open after it, or it is the last one."""
+
+    status: int
+    keep: bytes
+    close: bytes
+
+
+def accepted() -> Answer:
+    """Render `204 No Content`: a push answered with a 3xx would be lost, so it is exactly this (PROTOCOL 2.6)."""
+    return _render(HTTPStatus.NO_CONTENT, "", b"")
+
+
+def refusal(status: HTTPStatus, reason: str, *, retry_after: float | None = None, allow: str = "") -> Answer:
+    """Render a refusal with a one-line reason as its body.
+
+    `retry_after` is in seconds, rounded up to whole ones and at least 1; `allow` lists the methods of a 405.
+    """
+    body = " ".join(reason.split()).encode() + b"\n"
+    fields = f"Content-Type: text/plain; charset=utf-8\r\nContent-Length: {len(body)}\r\n"
+    if retry_after is not None:
+        fields += f"Retry-After: {max(1, ceil(retry_after))}\r\n"
+    if allow:
+        fields += f"Allow: {allow}\r\n"
+    return _render(status, fields, body)
+
+
+def _render(status: HTTPStatus, fields: str, body: bytes) -> Answer:
+    """Write the answer out; RFC 9110, 6.6.1 wants a Date from every server with a clock."""
+    head = f"HTTP/1.1 {status.value} {status.phrase}\r\nDate: {formatdate(usegmt=True)}\r\n{fields}".encode()
+    return Answer(status.value, head + b"\r\n" + body, head + b"Connection: close\r\n\r\n" + body)

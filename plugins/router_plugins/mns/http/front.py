@@ -1,0 +1,158 @@
+"""The listener: what waits over all connections, taken in batches and answered in batches."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from ssl import SSLContext
+from time import monotonic
+
+import anyio
+
+from router_plugins.mns.http.answers import Answer, refusal
+from router_plugins.mns.http.connection import LINGER, Connection
+from router_plugins.mns.http.limits import Limits
+from router_plugins.mns.http.parser import Request, Route
+
+_BACKLOG = 1024
+_TURNED_AWAY = 64
+"""Connections over the limit that are told so; those beyond are cut off without a word."""
+
+_COUNTED = {404: "unknown_path", 408: "slow_sender", 413: "too_large", 431: "too_large", 503: "overloaded"}
+"""What a refusal counts as, by its status; all others are a `bad_request`."""
+
+
+class Front:
+    """Collects the requests of all connections until somebody takes them.
+
+    `route` decides at once, from the request line, what is not wanted; `count` is told about everything that
+    is refused here: `bad_request`, `unknown_path`, `too_large`, `slow_sender`, `overloaded`,
+    `too_many_connections`.
+    """
+
+    def __init__(self, limits: Limits, route: Route, count: Callable[[str], None]) -> None:
+        self.limits = limits
+        self.route = route
+        self.held = 0
+        self.paused: set[Connection] = set()
+        self._count = count
+        self._connections: set[Connection] = set()
+        self._waiting: list[Request] = []
+        self._arrived = asyncio.Event()
+        self._left = asyncio.Event()
+        self._servers: list[asyncio.Server] = []
+        self._closing = False
+
+    @property
+    def crowded(self) -> bool:
+        """Whether so much waits that clients with unanswered requests are not read from."""
+        return self.held > self.limits.max_unanswered // 2
+
+    @property
+    def overloaded(self) -> bool:
+        """Whether so much waits that messages under way are refused."""
+        return self.held > self.limits.max_unanswered
+
+    @asynccontextmanager
+    async def serve(self, host: str, port: int, ssl: SSLContext | None = None) -> AsyncGenerator[tuple[str, int]]:
+        """Accept connections until the block ends; yield the address, with the port that was given for 0."""
+        loop = asyncio.get_running_loop()
+        handshake = None if ssl is None else self.limits.header_timeout
+        server = await loop.create_server(
+            lambda: Connection(self), host, port, backlog=_BACKLOG, ssl=ssl, ssl_handshake_timeout=handshake
+        )
+        self._servers.append(server)
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._expire_connections)
+                yield server.sockets[0].getsockname()[:2]
+                tasks.cancel_scope.cancel()
+        finally:
+            self.stop()
+            with anyio.move_on_after(LINGER / 2, shield=True):
+                await self._wait_empty()
+            for connection in tuple(self._connections):
+                connection.abort()
+            with anyio.move_on_after(LINGER / 2, shield=True):
+                await self._wait_empty()
+
+    def stop(self) -> None:
+        """Accept no more connections and requests; those that wait can still be taken and answered."""
+        self._closing = True
+        for server in self._servers:
+            server.close()
+        for connection in tuple(self._connections):
+            connection.end()
+        self._arrived.set()
+
+    async def take(self) -> list[Request]:
+        """Wait for requests and return all that wait; nothing once the front has closed and is empty."""
+        while not self._waiting:
+            if self._closing:
+                return []
+            self._arrived.clear()
+            await self._arrived.wait()
+        taken, self._waiting = self._waiting, []
+        return taken
+
+    def answer(self, requests: Iterable[Request], answer: Answer) -> None:
+        """Give the same answer to all of them; each is written when those before it on its connection are."""
+        connections: set[Connection] = set()
+        for request in requests:
+            request.answer = answer
+            if request.connection is not None:
+                connections.add(request.connection)
+        for connection in connections:
+            connection.flush()
+        for connection in tuple(self.paused):
+            connection.read_on()
+
+    def put_back(self, requests: Iterable[Request]) -> None:
+        """Let requests wait again that were taken, but could not be answered yet."""
+        self._waiting.extend(requests)
+        self._arrived.set()
+
+    # What connections call.
+
+    def join(self, connection: Connection) -> Answer | None:
+        """Take note of a new connection; return what to tell it where there are too many."""
+        self._connections.add(connection)
+        excess = len(self._connections) - self.limits.max_connections
+        if excess <= 0 and not self._closing:
+            return None
+        self._count("too_many_connections")
+        if excess > _TURNED_AWAY:
+            connection.abort()
+        return refusal(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections", retry_after=1)
+
+    def leave(self, connection: Connection) -> None:
+        """Forget a connection that is closed."""
+        self._connections.discard(connection)
+        self.paused.discard(connection)
+        self._left.set()
+
+    def arrive(self, request: Request) -> None:
+        """Let a request wait to be taken, or count it if it is refused already."""
+        if request.answer is not None:
+            self._count(_COUNTED.get(request.answer.status, "bad_request"))
+            return
+        self._waiting.append(request)
+        self._arrived.set()
+
+    async def _expire_connections(self) -> None:
+        """Close what is past its deadline, a quarter of the shortest time limit late at most."""
+        limits = self.limits
+        tick = min(1.0, limits.header_timeout / 4, limits.body_timeout / 4, limits.idle_timeout / 4)
+        while True:
+            await anyio.sleep(tick)
+            now = monotonic()
+            for connection in tuple(self._connections):
+                if connection.deadline <= now:
+                    connection.expire()
+
+    async def _wait_empty(self) -> None:
+        while self._connections:
+            self._left.clear()
+            await self._left.wait()

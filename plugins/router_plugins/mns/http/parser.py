@@ -1,0 +1,214 @@
+"""Turn the bytes of one connection into requests: no I/O, no clock but the time of arrival.
+
+llhttp (in httptools, in its strict mode) refuses the forms that requests are smuggled in: Content-Length and
+Transfer-Encoding together, two or odd Content-Lengths, bare LF or CR, folded headers, blanks before a colon.
+What it lets through and a careful server does not, `limits.head_problem` finds.
+
+A refusal is a request too, with its answer set: so it leaves in its turn, after those that came before it.
+After one with `last` set the connection is over, and whatever follows is ignored.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from enum import Enum, auto
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+
+from router_plugins.mns.http.answers import Answer, refusal
+from router_plugins.mns.http.limits import Head, Limits, head_problem
+
+if TYPE_CHECKING:
+    from router_plugins.mns.http.connection import Connection
+
+OVERHEAD = 1024
+"""Bytes that a waiting request is taken to need besides its own (its objects), for the limit on memory."""
+
+SLICE = 16 * 1024
+"""Bytes that are fed at once at most, so that a limit is noticed in time."""
+
+Route = Callable[[bytes, bytes], Answer | None]
+"""(method, target) -> the refusal, or None where the request is wanted."""
+
+
+class Phase(Enum):
+    """Where in a message the last byte was."""
+
+    IDLE = auto()
+    HEAD = auto()
+    BODY = auto()
+
+
+class Request:
+    """One request as it came; only `answer` changes, once.
+
+    `headers` have lower-cased names. `target` is what stood on the request line. `received` is in Unix seconds.
+    `last`: the connection closes after its answer. `size` is what it is taken to hold of memory, in bytes.
+    """
+
+    __slots__ = ("answer", "body", "connection", "headers", "last", "received", "size", "target")
+
+    def __init__(self, target: bytes, headers: dict[bytes, bytes], body: bytes, *, answer: Answer | None) -> None:
+        self.target = target
+        self.headers = headers
+        self.body = body
+        self.received = time.time()
+        self.answer = answer
+        self.last = False
+        self.size = OVERHEAD + len(body) if answer is None else 0
+        self.connection: Connection | None = None
+
+    @property
+    def peer(self) -> str:
+        """The address of the client, for people."""
+        return "" if self.connection is None else self.connection.peer
+
+
+class Parser:
+    """The requests of one connection. Its `on_...` methods are called by httptools."""
+
+    def __init__(self, limits: Limits, route: Route) -> None:
+        self.phase = Phase.IDLE
+        self.over = False
+        self.expects_continue = False
+        self._limits = limits
+        self._route = route
+        self._http = HttpRequestParser(self)
+        self._complete: list[Request] = []
+        self._target = b""
+        self._headers: dict[bytes, bytes] = {}
+        self._repeated: list[bytes] = []
+        self._collecting: dict[bytes, bytes] = {}
+        self._chunks: list[bytes] = []
+        self._length = 0
+        self._wire = 0
+        self._fed = 0
+        self._began = False
+        self._refusal: Answer | None = None
+
+    @property
+    def partial(self) -> int:
+        """Bytes that came of the message that is not complete yet, at most."""
+        return 0 if self.phase is Phase.IDLE else max(self._wire, self._length)
+
+    def feed(self, data: bytes | memoryview) -> list[Request]:
+        """Return the requests that `data` completes, in order."""
+        if self.over:
+            return []
+        self._began = False
+        self._fed = len(data)
+        try:
+            self._http.feed_data(data)
+        except HttpParserUpgrade:
+            self._complete[-1].last = True  # nothing is spoken here but HTTP/1.1: answer what was asked, and close
+            self.stop()
+        except HttpParserError as error:
+            self._break_off(error)
+        else:
+            self._wire = 0 if self._began else self._wire + self._fed
+            if self.phase is not Phase.IDLE and self._wire > self._allowance():
+                self._complete.append(self.refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "too long on the wire"))
+        complete, self._complete = self._complete, []
+        return complete
+
+    def refuse(self, status: HTTPStatus, reason: str, *, retry_after: float | None = None) -> Request:
+        """Give up the message that is under way, and the connection; return the refusal."""
+        return self._refuse(refusal(status, reason, retry_after=retry_after))
+
+    def _refuse(self, answer: Answer) -> Request:
+        request = Request(self._target, {}, b"", answer=answer)
+        request.last = True
+        self.stop()
+        return request
+
+    def _allowance(self) -> int:
+        """Bytes that an incomplete message may have on the wire; in chunks of one byte a body has six for each."""
+        limits = self._limits
+        return limits.max_header_bytes if self.phase is Phase.HEAD else SLICE + 6 * limits.max_body
+
+    def _break_off(self, error: HttpParserError) -> None:
+        """Answer malformed input. What follows a request that closes the connection is not even that."""
+        if self._complete and self._complete[-1].last:
+            self.stop()
+        elif self._refusal is not None:
+            self._complete.append(self._refuse(self._refusal))
+        else:
+            self._complete.append(self.refuse(HTTPStatus.BAD_REQUEST, f"malformed request: {error}"))
+
+    def stop(self) -> None:
+        """Take nothing more; the memory that a client filled is given back."""
+        self.over = True
+        self.phase = Phase.IDLE
+        self.expects_continue = False
+        self._wire = self._length = 0
+        self._headers, self._collecting, self._repeated, self._chunks = {}, {}, [], []
+
+    def on_message_begin(self) -> None:
+        """Start over, unless the last request of the connection is complete."""
+        if self.over:
+            raise _RefusedError  # the last request is complete
+        self._began = True
+        self.phase = Phase.HEAD
+        self.expects_continue = False
+        self._target, self._collecting, self._repeated, self._chunks = b"", {}, [], []
+        self._length = self._wire = 0
+        self._refusal = None
+
+    def on_url(self, part: bytes) -> None:
+        """Take a part of the target."""
+        self._target += part
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header, or after the body a trailer."""
+        key, value, collecting = name.lower(), value.rstrip(), self._collecting
+        if key in collecting:  # joined as RFC 9110, 5.3 says
+            collecting[key] += b", " + value
+            self._repeated.append(key)
+        else:
+            collecting[key] = value
+
+    def on_headers_complete(self) -> None:
+        """Decide on the head: wanted, refused when the body is read, or refused at once."""
+        self._headers, self._collecting = self._collecting, {}  # trailers are collected, and forgotten
+        self.phase = Phase.BODY
+        most = self._wire + self._fed
+        self._wire = 0
+        head = Head(self._http.get_http_version(), self._target, self._headers, self._repeated)
+        problem = head_problem(head, most, self._limits)
+        if problem is not None:
+            self._refusal = refusal(*problem)
+            raise _RefusedError
+        self._refusal = self._route(self._http.get_method(), self._target)
+        if b"expect" in self._headers:
+            if self._refusal is not None:
+                raise _RefusedError  # the client waits for leave to send its body, and does not get it
+            self.expects_continue = True
+
+    def on_body(self, part: bytes) -> None:
+        """Take a part of the body, which is thrown away where the request is refused."""
+        self.expects_continue = False
+        self._length += len(part)
+        if self._length > self._limits.max_body:
+            self._refusal = refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"more than {self._limits.max_body} bytes")
+            raise _RefusedError
+        if self._refusal is None:
+            self._chunks.append(part)
+
+    def on_message_complete(self) -> None:
+        """Hand the request over."""
+        self.phase = Phase.IDLE
+        self.expects_continue = False
+        chunks = self._chunks
+        body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        request = Request(self._target, self._headers, body, answer=self._refusal)
+        request.last = not self._http.should_keep_alive() or self._http.get_http_version() == "1.0"
+        self._complete.append(request)
+        if request.last:
+            self.over = True
+
+
+class _RefusedError(Exception):
+    """Stops httptools in the middle of a message; the refusal is set already."""

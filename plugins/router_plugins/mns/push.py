@@ -1,0 +1,186 @@
+"""The source `mns_push`: results that an MNS topic pushes over HTTP."""
+
+from __future__ import annotations
+
+import hmac
+import ssl
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import unquote_to_bytes
+
+import aiohttp
+import anyio
+import msgspec
+import structlog
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.x509 import load_pem_x509_certificate
+
+from router import ConfigError, Count, Emit, Secret, Source
+from router.units import Duration, Size
+from router_plugins.mns.certificate import DOCUMENTED_URLS, Certificates, TrustedUrls, key_of
+from router_plugins.mns.complaints import Complaints
+from router_plugins.mns.http import Answer, Front, Limits, Route, refusal
+from router_plugins.mns.reception import Reception
+from router_plugins.mns.topics import WantedTopics
+from router_plugins.mns.verification import Judge, KeySource
+
+GRACE = 3.0
+"""Seconds that pushes which are here already have to become safe and be answered, once the source is stopped."""
+
+_POSITIVE = ("max_body", "header_timeout", "body_timeout", "idle_timeout", "max_unanswered")
+
+_log = structlog.get_logger(__name__)
+
+
+class Tls(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The listener's own certificate (with its chain) and key: paths of PEM files."""
+
+    certificate: Path
+    key: Path
+
+
+class MnsPush(Source, frozen=True, kw_only=True):
+    """Listen for the pushes of MNS topics; answer exactly 204 once a result is safe.
+
+    A push is taken if its signature, its Date, its body's MD5 and its topic are right; else it gets 403. Counts:
+    `bad_signature`, `body_mismatch`, `stale`, `wrong_certificate_url`, `no_certificate`, `wrong_topic`,
+    `unavailable`, and of the HTTP layer `bad_request`, `unknown_path`, `too_large`, `slow_sender`, `overloaded`,
+    `too_many_connections`.
+    """
+
+    listen: str
+    """`HOST:PORT`; `[::1]:8080` for IPv6, port 0 for any free one."""
+    path: Secret = Secret("/notifications")
+    """The path of the endpoint that the topic pushes to. A secret in it keeps strangers out."""
+    topics: tuple[str, ...] = ()
+    """Globs over `acs:mns:{region}:{owner}:topics/{name}`; empty: all.
+
+    A push does not say its region, so that part is not compared.
+    """
+    verify: bool = True
+    """Whether signatures are checked. Turn it off only in a network where nobody else can reach the listener."""
+    certificate: Path | None = None
+    """A PEM file: only this certificate's key is accepted, and none is fetched."""
+    certificate_urls: tuple[str, ...] = DOCUMENTED_URLS
+    """Prefixes of the URLs that certificates are fetched from; `{region}` stands for one name like `hangzhou`."""
+    max_age: Duration = 900.0
+    """Seconds that a push's Date may differ from the clock here; 0 accepts any."""
+    max_body: Size = 256 * 1024
+    """Bytes of a body: MNS's limit of 64 KiB for a message, and what an envelope adds."""
+    header_timeout: Duration = 10.0
+    """Seconds that a request's headers may take to arrive."""
+    body_timeout: Duration = 10.0
+    """Seconds that a request's body may take to arrive."""
+    idle_timeout: Duration = 75.0
+    """Seconds that a connection may rest between requests."""
+    max_connections: Annotated[int, msgspec.Meta(gt=0)] = 1024
+    """Connections at once; more are told 503 and closed."""
+    max_unanswered: Size = 32 * 1024 * 1024
+    """Bytes that may wait to become safe; from half of it on clients are slowed down, beyond they get 503."""
+    tls: Tls | None = None
+    """Listen with HTTPS."""
+
+    def check(self) -> None:
+        """Refuse what cannot work: an address, a path, globs, prefixes, files that are none."""
+        _checked("listen", "like 0.0.0.0:8080", self._address)
+        _checked("topics", "like acs:mns:cn-hangzhou:*:topics/dm-*", lambda: WantedTopics(self.topics))
+        _checked("certificate_urls", "like https://host/", lambda: TrustedUrls(self.certificate_urls))
+        _checked("certificate", "a PEM file with an RSA certificate", self._pinned)
+        _checked("tls", "two PEM files: certificate and key", self._ssl)
+        if not self.path.startswith("/") or not self.path.isascii() or set("?# ") & set(self.path):
+            raise ConfigError("path", "is not a path", "like /notifications/SECRET: ASCII, without a query")
+        for field in _POSITIVE:
+            if getattr(self, field) <= 0:
+                raise ConfigError(field, "must be more than 0")
+
+    async def run(self, emit: Emit, ready: Callable[[], None], count: Count) -> None:
+        """Take pushes until cancelled."""
+        async with self.serving(emit, count) as (host, port):
+            _log.info("listening for pushes", host=host, port=port, tls=self.tls is not None)
+            self._warn()
+            ready()
+            await anyio.sleep_forever()
+
+    @asynccontextmanager
+    async def serving(self, emit: Emit, count: Count) -> AsyncGenerator[tuple[str, int]]:
+        """Take pushes until the block ends; yield the address, with the real port."""
+        complain = Complaints(count, "push refused")
+        front = Front(self._limits(), posts_to(self.path), complain)
+        async with (
+            aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session,
+            front.serve(*self._address(), self._ssl()) as address,
+            anyio.create_task_group() as tasks,
+        ):
+            certificates = Certificates(session)
+            scope = anyio.CancelScope(shield=True)
+            tasks.start_soon(Reception(front, self._judge(certificates), certificates, emit, complain).work, scope)
+            try:
+                yield address
+            finally:
+                scope.deadline = anyio.current_time() + GRACE
+                front.stop()
+
+    def _warn(self) -> None:
+        if not self.verify:
+            _log.warning("signatures of pushes are not checked: whoever reaches the listener can make results up")
+        elif not self.topics:
+            _log.warning("pushes of all topics of all accounts are taken: set `topics`, or put a secret into `path`")
+
+    def _judge(self, certificates: Certificates) -> Judge:
+        keys = KeySource(self._pinned(), TrustedUrls(self.certificate_urls), certificates) if self.verify else None
+        return Judge(keys, WantedTopics(self.topics) if self.topics else None, self.max_age)
+
+    def _limits(self) -> Limits:
+        return Limits(
+            max_body=self.max_body,
+            header_timeout=self.header_timeout,
+            body_timeout=self.body_timeout,
+            idle_timeout=self.idle_timeout,
+            max_connections=self.max_connections,
+            max_unanswered=self.max_unanswered,
+        )
+
+    def _address(self) -> tuple[str, int]:
+        host, colon, port = self.listen.rpartition(":")
+        if not colon or not host or not port.isdecimal() or int(port) > 0xFFFF:  # noqa: PLR2004 - the last port
+            raise ValueError(f"{self.listen!r} is not HOST:PORT")
+        return host.removeprefix("[").removesuffix("]"), int(port)
+
+    def _pinned(self) -> RSAPublicKey | None:
+        if self.certificate is None:
+            return None
+        certificate = load_pem_x509_certificate(self.certificate.read_bytes())
+        return key_of(certificate)
+
+    def _ssl(self) -> ssl.SSLContext | None:
+        if self.tls is None:
+            return None
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(self.tls.certificate, self.tls.key)
+        return context
+
+
+def posts_to(path: str) -> Route:
+    """Return the route that wants POST to `path`, however escaped, with any query; compared in constant time."""
+    wanted = unquote_to_bytes(path)
+
+    def route(method: bytes, target: bytes) -> Answer | None:
+        asked = target.partition(b"?")[0]
+        if not hmac.compare_digest(unquote_to_bytes(asked) if b"%" in asked else asked, wanted):
+            return refusal(HTTPStatus.NOT_FOUND, "nothing is here")
+        if method != b"POST":
+            return refusal(HTTPStatus.METHOD_NOT_ALLOWED, "pushes are POST", allow="POST")
+        return None
+
+    return route
+
+
+def _checked(field: str, hint: str, build: Callable[[], object]) -> None:
+    """Build a thing from the config only to see that it can be built."""
+    try:
+        build()
+    except (ValueError, OSError) as error:
+        raise ConfigError(field, str(error), hint) from error

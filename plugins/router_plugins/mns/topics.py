@@ -1,0 +1,76 @@
+"""Which topic a push comes from, and whether it is one of those that are wanted.
+
+A push names its topic's owner and name, but not its region: in `x-mns-` headers (SIMPLIFIED), or in the envelope
+that is its body (XML, JSON). A body counts only where the signed Content-Type says that it is an envelope, since
+the body of a SIMPLIFIED push is whatever the publisher wrote.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from fnmatch import translate
+from xml.etree.ElementTree import ParseError
+
+import msgspec
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import fromstring
+
+_PARTS = 5
+
+
+class Topic(msgspec.Struct, frozen=True):
+    """A topic as a push names it; empty where it does not."""
+
+    owner: str = msgspec.field(name="TopicOwner", default="")
+    name: str = msgspec.field(name="TopicName", default="")
+
+
+class WantedTopics:
+    """Globs over `acs:mns:{region}:{owner}:topics/{name}`. The region of a push is unknown and matches anything.
+
+    Raises ValueError for a glob that has not these parts.
+    """
+
+    def __init__(self, globs: Sequence[str]) -> None:
+        self._pattern = re.compile("|".join(_pattern(glob) for glob in globs) or r"(?!)")
+
+    def __contains__(self, topic: Topic) -> bool:
+        """Say whether the topic's owner and name match one of the globs."""
+        return bool(topic.name) and self._pattern.match(f"{topic.owner}:topics/{topic.name}") is not None
+
+
+def _pattern(glob: str) -> str:
+    parts = glob.split(":", _PARTS - 1)
+    if len(parts) != _PARTS or parts[:2] != ["acs", "mns"] or not parts[4].startswith("topics/"):
+        raise ValueError(f"{glob!r} is not of the form acs:mns:REGION:OWNER:topics/NAME")
+    return translate(f"{parts[3]}:{parts[4]}")
+
+
+def topic_of(headers: Mapping[str, str], body: bytes) -> Topic:
+    """Return the topic that a push names; an empty one where it names none. `headers` have lower-cased names."""
+    if "x-mns-topic-name" in headers:
+        return Topic(headers.get("x-mns-topic-owner", ""), headers["x-mns-topic-name"])
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "application/json":
+        return _topic_of_json(body)
+    if kind in {"text/xml", "application/xml"}:
+        return _topic_of_xml(body)
+    return Topic()
+
+
+def _topic_of_json(body: bytes) -> Topic:
+    try:
+        return msgspec.json.decode(body, type=Topic)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return Topic()
+
+
+def _topic_of_xml(body: bytes) -> Topic:
+    """Read the envelope by local names: its namespace varies (PROTOCOL 1.5)."""
+    try:
+        root = fromstring(body)
+    except (ParseError, DefusedXmlException, ValueError, LookupError):
+        return Topic()
+    texts = {child.tag.rpartition("}")[2]: child.text or "" for child in reversed(root)}
+    return Topic(texts.get("TopicOwner", ""), texts.get("TopicName", ""))

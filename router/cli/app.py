@@ -1,0 +1,58 @@
+"""The commands put together, and how their errors end: one line each, stable exit codes, no traceback for a user's mistake.
+
+Exit codes: 0 done; 1 it failed; 2 wrong usage; 78 a bad config (EX_CONFIG of sysexits.h).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from importlib.metadata import entry_points
+
+import typer
+
+from router.cli import decode, inspect, run
+from router.config import BadConfig
+from router.errors import ConfigError, RouterError
+
+BAD_CONFIG = 78
+FAILED = 1
+
+
+def build() -> typer.Typer:
+    """Return the application with every command, the plugins' among them."""
+    app = typer.Typer(
+        name="router", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+        help="Route the delivery results of Alibaba Cloud DirectMail to the departments that want them.",
+    )
+    for command in (run.run, run.check, inspect.status, inspect.verify, decode.decode):
+        app.command()(command)
+    for entry in sorted(entry_points(group="router.commands"), key=lambda e: e.name):
+        loaded = entry.load()
+        if isinstance(loaded, typer.Typer):
+            app.add_typer(loaded, name=entry.name)
+        else:
+            app.command(name=entry.name)(loaded)
+    return app
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        build()()
+    except* RouterError as group:
+        errors = list(_leaves(group))
+        for error in errors:
+            print(f"router: {error}", file=sys.stderr)
+        sys.exit(BAD_CONFIG if any(isinstance(e, ConfigError | BadConfig) for e in errors) else FAILED)
+    except* BrokenPipeError:
+        sys.stderr.close()  # the reader of our output has gone: nothing more to say, and nobody to say it to
+        sys.exit(FAILED)
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error

@@ -1,0 +1,61 @@
+"""`router decode`: messages in, one JSON object each out."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, BinaryIO
+
+import msgspec
+import typer
+
+from router.config.plugins import Plugins
+from router.errors import RouterError
+from router.event import Message
+from router.intake import event_of
+from router.plugin import Decoder
+
+
+def decode(
+    files: Annotated[list[Path] | None, typer.Argument(help="Files with messages; none or `-`: standard input.")] = None,
+    whole: Annotated[bool, typer.Option("--whole", help="Each file is one message, newlines and all.")] = False,
+    timezone: Annotated[str, typer.Option(help="Zone of times that name none.")] = "+08:00",
+    decoder: Annotated[str, typer.Option(help="The decoder's name.")] = "directmail",
+) -> None:
+    """Decode messages, one per line (or one per file with --whole), and print the events as JSON lines.
+
+    What cannot be decoded is printed as an event of type Undecodable, with the reason.
+
+    Example: router decode --whole push-body.xml
+    """
+    chosen = msgspec.convert({"timezone": timezone}, Plugins(()).find(Decoder, decoder))
+    assert isinstance(chosen, Decoder)
+    chosen.check()
+    write = sys.stdout.buffer.write
+    for path in files or [Path("-")]:
+        for body in _messages(path, whole=whole):
+            write(event_of(chosen, Message(body, time.time()), "decode").json() + b"\n")
+    sys.stdout.flush()
+
+
+def _messages(path: Path, *, whole: bool) -> Iterator[bytes]:
+    try:
+        if str(path) == "-":
+            yield from _read(sys.stdin.buffer, whole=whole)
+        else:
+            with path.open("rb") as file:
+                yield from _read(file, whole=whole)
+    except OSError as error:
+        raise RouterError(f"{path}: {error.strerror}") from error
+
+
+def _read(file: BinaryIO, *, whole: bool) -> Iterator[bytes]:
+    """Yield the messages of a file; a blank line is none."""
+    if whole:
+        yield file.read()
+        return
+    for line in file:
+        if message := line.rstrip(b"\r\n"):
+            yield message

@@ -1,0 +1,96 @@
+"""`router status` and `router verify`: how the daemon is, and whether its books balance."""
+
+from __future__ import annotations
+
+import http.client
+import os
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+
+from router import service
+from router.cli import tables
+from router.admin.status import Status
+from router.config import load
+from router.errors import RouterError
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def status(
+    config: Annotated[Path | None, typer.Argument(help="The YAML file; names the admin address.", metavar="[CONFIG]")] = None,
+    admin: Annotated[str, typer.Option(help="HOST:PORT of the admin API, instead of a config.")] = "127.0.0.1:9464",
+    as_json: Json = False,
+) -> None:
+    """Show sources, journal and subscriptions of the running daemon.
+
+    Example: router status config/minimal.yaml
+    """
+    address = load(config, os.environ).admin.listen if config else admin
+    body = _get(address, "/status")
+    if as_json:
+        print(body.decode())
+        return
+    now = msgspec.json.decode(body, type=Status)
+    console = tables.console()
+    _print_sources(console, now)
+    table = tables.table("subscription", "journalled", "delivered", "filtered", "dead", "pending", "in flight", "feed", "last error")
+    for name, sub in now.subscriptions.items():
+        numbers = (sub.journalled, sub.delivered, sub.filtered, sub.dead, sub.pending, sub.in_flight)
+        table.add_row(name, *map(str, numbers), "memory" if sub.live else "journal", sub.last_error[:60])
+    console.print(table)
+
+
+def _print_sources(console: Console, now: Status) -> None:
+    journal = now.journal
+    console.print(
+        f"{'ready' if now.ready else 'NOT READY'}; journal: {journal.head - 1} events, {journal.duplicates} duplicates dropped, "
+        f"{journal.bytes / 2**20:.1f} MiB{' FULL' if journal.full else ''}; {now.undecodable} undecodable",
+        highlight=False,
+    )
+    table = tables.table("source", "ready", "received", "counts", "last error")
+    for name, source in now.sources.items():
+        counts = " ".join(f"{k}={v}" for k, v in sorted(source.counts.items()))
+        table.add_row(name, "yes" if source.ready else "no", str(source.received), counts, source.last_error)
+    console.print(table)
+
+
+def _get(address: str, path: str) -> bytes:
+    """Ask the admin API; raises `RouterError` if nobody answers."""
+    host, _, port = address.rpartition(":")
+    try:
+        connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=10)
+        try:
+            connection.request("GET", path)
+            return connection.getresponse().read()
+        finally:
+            connection.close()
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise RouterError(f"no daemon answers at {address}: {error} (is it running? see `admin: listen:`)") from error
+
+
+def verify(
+    config: Annotated[Path, typer.Argument(help="The YAML file.", metavar="CONFIG")],
+    as_json: Json = False,
+) -> None:
+    """Recompute the balance of every subscription from the journal; exit code 1 if one does not balance.
+
+    Works while the daemon runs and while it does not.
+
+    Example: router verify config/minimal.yaml
+    """
+    balances = service.verify(load(config, os.environ))
+    if as_json:
+        print(msgspec.json.encode({"ok": not any(b.problem for b in balances), "subscriptions": balances}).decode())
+    else:
+        columns = ("journalled", "delivered", "filtered", "parked", "dead", "pending", "recounted")
+        table = tables.table("subscription", *columns, "balance")
+        for balance in balances:
+            numbers = ["-" if (n := getattr(balance, column)) is None else str(n) for column in columns]
+            table.add_row(balance.name, *numbers, balance.problem or "ok")
+        tables.console().print(table)
+    if any(balance.problem for balance in balances):
+        raise typer.Exit(1)

@@ -1,0 +1,57 @@
+"""Mistakes that only show when the parts of a config are seen together.
+
+These work on whatever could be made of a config, so that they are reported beside all other mistakes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import combinations
+from typing import Any
+
+from router.config.model import Admin
+from router.config.problem import Problems
+from router.hint import nearest
+from router.match import Path
+
+_WILDCARDS = frozenset({"", "*", "0.0.0.0", "[::]", "::"})  # noqa: S104 - only compared with
+
+
+def check_departments(names: list[str], built: Mapping[Path, Any], problems: Problems) -> None:
+    """Refuse grants to nobody, and departments that can see nothing. `names` are the departments' as written."""
+    receivers: set[str] = set()
+    for name in names:
+        grants = ("departments", name, "shares_with")
+        for index, receiver in enumerate(built.get(grants, ())):
+            receivers.add(receiver)
+            if receiver not in names:
+                others = [other for other in names if other != name]
+                problems.add((*grants, index), f"there is no department `{receiver}`", nearest(receiver, others))
+            elif receiver == name:
+                problems.add((*grants, index), "a department sees its own results anyway", "remove it")
+    for name in names:
+        place: Path = ("departments", name)
+        known = not problems.at(place) and not problems.below((*place, "accounts"))
+        if known and not built.get((*place, "accounts")) and name not in receivers:
+            problem = "it can see nothing: it has no accounts, and nobody shares with it"
+            problems.add(place, problem, 'add `accounts: ["*@your-domain.example"]`')
+
+
+def check_listeners(built: Mapping[Path, Any], problems: Problems) -> None:
+    """Refuse two listeners on one address; port 0 is any free port."""
+    listeners: dict[Path, str] = {("admin",): built.get(("admin",), Admin()).listen}
+    for path, value in built.items():
+        if len(path) == 2 and path[0] == "sources" and isinstance(listen := getattr(value, "listen", None), str):  # noqa: PLR2004
+            listeners[path] = listen
+    for (first, one), (second, other) in combinations(listeners.items(), 2):
+        if _same(one, other):
+            problem = f"{'.'.join(map(str, first))} listens on `{one}` already"
+            problems.add((*second, "listen"), problem, "each needs a port of its own")
+
+
+def _same(one: str, other: str) -> bool:
+    host, _, port = one.rpartition(":")
+    other_host, _, other_port = other.rpartition(":")
+    if port != other_port or port == "0":
+        return False
+    return host == other_host or host in _WILDCARDS or other_host in _WILDCARDS

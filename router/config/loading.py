@@ -1,0 +1,96 @@
+"""Loads a config: reads the file, finds the plugins, converts, and checks; every mistake is raised at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from router.config.checks import check_departments, check_listeners
+from router.config.model import Config
+from router.config.nodes import BadText, MapNode, Mark, Node, Scalar, read
+from router.config.plugins import KINDS, EntryPoints, Plugins, installed
+from router.config.problem import BadConfig, Problem, Problems
+from router.config.specials import condition, plugin, secret
+from router.config.walk import BAD, Special, Walk
+from router.journal import Journal
+from router.match import Condition
+from router.plugin import Decoder, Plugin, Secret
+
+_DEFAULT_TYPES: Mapping[type[Plugin], str] = {Journal: "sqlite", Decoder: "directmail"}
+
+
+def load(path: Path, environ: Mapping[str, str]) -> Config:
+    """Load a config file, in UTF-8. `environ` has the values for `${NAME}`. Raises `BadConfig`."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise _unreadable(path, 1, f"the file cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise _unreadable(path, error.object.count(b"\n", 0, error.start) + 1, "this line is no UTF-8") from error
+    return loads(text, str(path), path.parent, environ)
+
+
+def loads(
+    text: str, name: str, folder: Path, environ: Mapping[str, str], entry_points: EntryPoints = installed
+) -> Config:
+    """Load a config from its text. `name` is for the errors, `folder` is where relative paths begin."""
+    try:
+        root = read(text)
+    except BadText as error:
+        raise BadConfig((Problem(name, error.mark.line, error.mark.column, "", error.problem, error.hint),)) from error
+    problems = Problems(name, root)
+    config = _convert(_with_defaults(root), folder, environ, entry_points, problems)
+    problems.raise_any()
+    assert isinstance(config, Config)
+    return config
+
+
+def _convert(
+    root: MapNode, folder: Path, environ: Mapping[str, str], entry_points: EntryPoints, problems: Problems
+) -> object:
+    """Convert in the order in which one needs the other: folders of plugins, the decoder, everything else."""
+    types = {field.name: field.type for field in msgspec.structs.fields(Config)}
+    special: dict[type, Special] = {Secret: secret(folder)}
+
+    def field(key: str) -> Any:
+        node = root.get(key)
+        return () if node is None else Walk(problems, environ, special).value(types[key], node, (key,))
+
+    folders = field("plugins")
+    finder = Plugins(_existing(() if folders is BAD else folders, folder, problems), entry_points)
+    special |= {kind: plugin(kind, finder, _DEFAULT_TYPES.get(kind, "")) for kind in KINDS}
+    decoder = field("decoder")
+    special[Condition] = condition(decoder if isinstance(decoder, Decoder) else None)
+    walk = Walk(problems, environ, special)
+    config = walk.struct(Config, root, (), {"plugins": folders, "decoder": decoder})
+    departments = root.get("departments")
+    if isinstance(departments, MapNode):
+        check_departments([key.text for key, _ in departments.entries], walk.built, problems)
+    check_listeners(walk.built, problems)
+    return config
+
+
+def _existing(folders: tuple[str, ...], folder: Path, problems: Problems) -> list[Path]:
+    """Return the folders with drop-ins; one that does not exist is a mistake."""
+    paths = [folder / name for name in folders]
+    for index, path in enumerate(paths):
+        if not path.is_dir():
+            problems.add(("plugins", index), "there is no such folder", f"it is looked for at {path}")
+    return paths
+
+
+def _with_defaults(root: MapNode) -> MapNode:
+    """Add the keys whose default is a plugin, which has to be found like any other."""
+    missing: list[tuple[Scalar, Node]] = [
+        (Scalar(root.mark, key, plain=True), MapNode(root.mark, ()))
+        for key in ("journal", "decoder")
+        if root.get(key) is None
+    ]
+    return MapNode(Mark(root.mark.line, root.mark.column), (*root.entries, *missing))
+
+
+def _unreadable(path: Path, line: int, problem: str) -> BadConfig:
+    return BadConfig((Problem(str(path), line, 1, "", problem),))

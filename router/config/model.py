@@ -1,0 +1,77 @@
+"""The config as structs: what the YAML becomes, with its defaults.
+
+Durations are in seconds, addresses are `HOST:PORT`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeAlias
+
+import msgspec
+from msgspec import Meta
+
+from router.errors import ConfigError
+from router.journal import Journal
+from router.match import ALWAYS, Condition
+from router.plugin import Decoder, Sink, Source, Step
+from router.units import Duration
+
+Name: TypeAlias = Annotated[
+    str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]*\Z", description="a name of lower-case letters, digits, `-` and `_`")
+]
+"""A name that is also good for files, metrics and URLs."""
+
+
+class Admin(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the admin API listens."""
+
+    listen: str = "127.0.0.1:9464"
+
+
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+    """How a subscription delivers. Calls in flight and events in a call, at most: None for what suits its sink."""
+
+    in_flight: Annotated[int, Meta(ge=1)] | None = None
+    batch: Annotated[int, Meta(ge=1)] | None = None
+    ordered: bool = False
+    """One call at a time; what fails holds up what is behind it."""
+    retry_min: Duration = 1.0
+    retry_max: Duration = 60.0
+    """The bounds of the pause before another try."""
+
+    def __post_init__(self) -> None:
+        if self.retry_min <= 0:
+            raise ConfigError("retry_min", "a pause of nothing would never end trying", "such as 1s")
+        if self.retry_min > self.retry_max:
+            raise ConfigError("retry_max", f"{self.retry_max:g}s is less than `retry_min`, {self.retry_min:g}s")
+
+
+class Subscription(msgspec.Struct, frozen=True, kw_only=True):
+    """What a department wants to have, in what form, and where."""
+
+    match: Condition = ALWAYS
+    steps: tuple[Step, ...] = ()
+    to: Annotated[Sink, Meta(description="a sink, such as `{type: file, path: results.jsonl}`")]
+    delivery: Delivery = Delivery()
+
+
+class Department(msgspec.Struct, frozen=True, kw_only=True):
+    """The owner of subscriptions. `accounts` are globs of senders; their results are shown to `shares_with`, too."""
+
+    accounts: tuple[Annotated[str, Meta(min_length=1)], ...] = ()
+    shares_with: tuple[str, ...] = ()
+    subscriptions: dict[Name, Subscription] = {}
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """One router. `plugins` are folders with drop-ins; `state` is the folder of the journal."""
+
+    plugins: tuple[str, ...] = ()
+    state: str = "state"
+    grace: Duration = 20.0
+    """Time for what is in flight after a SIGTERM."""
+    admin: Admin = Admin()
+    journal: Journal
+    decoder: Decoder
+    sources: Annotated[dict[Name, Source], Meta(min_length=1, description="at least one source")]
+    departments: Annotated[dict[Name, Department], Meta(min_length=1, description="at least one department")]

@@ -1,0 +1,82 @@
+"""What is wrong in a config, each with its place: collected until all is known, then raised at once."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from router.config.nodes import Mark, Node, locate
+from router.errors import RouterError
+from router.match import Path
+
+
+class Problem(msgspec.Struct, frozen=True, order=True):
+    """One mistake. `line` and `column` count from 1; `place` is the key's path; `hint` is the likely fix, if any."""
+
+    file: str
+    line: int
+    column: int
+    place: str
+    problem: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        """Return one line for people, of the form that editors can jump to."""
+        place = f"{self.place}: " if self.place else ""
+        hint = f" ({self.hint})" if self.hint else ""
+        return f"{self.file}:{self.line}:{self.column}: {place}{self.problem}{hint}"
+
+
+class BadConfig(RouterError):  # noqa: N818 - like Retry and Reject: it says what was found
+    """A config with mistakes: all of them, in the order of the file."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = problems
+
+
+class Problems:
+    """Collects the problems of one file and finds their lines."""
+
+    def __init__(self, file: str, root: Node) -> None:
+        self._file = file
+        self._root = root
+        self._found: set[Problem] = set()
+        self._paths: set[Path] = set()
+
+    def add(self, path: Path, problem: str, hint: str = "", mark: Mark | None = None) -> None:
+        """Note a problem of what the path leads to; without a mark, the place is looked up."""
+        at = mark or locate(self._root, path)
+        self._found.add(Problem(self._file, at.line, at.column, _line(shown(path)), _line(problem), _line(hint)))
+        self._paths.add(path)
+
+    def below(self, path: Path) -> bool:
+        """Say whether there is a problem of this place or of one inside it."""
+        return any(found[: len(path)] == path for found in self._paths)
+
+    def at(self, path: Path) -> bool:
+        """Say whether there is a problem of this place or of a key right in it."""
+        return any(path in {found, found[:-1]} for found in self._paths)
+
+    def raise_any(self) -> None:
+        """Raise `BadConfig` if there is any problem."""
+        if self._found:
+            raise BadConfig(tuple(sorted(self._found)))
+
+
+def shown(path: Path) -> str:
+    """Write a path as people do: `departments.sales.steps[0].key`."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
+
+
+def _line(text: str) -> str:
+    """Return the text on one line, with nothing in it that a terminal would act on."""
+    text = " ".join(text.split())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def path_of(place: str) -> Path:
+    """Read a path as `shown` writes it."""
+    parts = re.findall(r"\[(\d+)\]|([^.\[\]]+)", place)
+    return tuple(int(index) if index else key for index, key in parts)

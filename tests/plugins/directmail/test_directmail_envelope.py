@@ -1,0 +1,144 @@
+"""Envelopes: whatever stands around a result, the event is the same."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from typing import Any
+from xml.sax.saxutils import escape
+
+import pytest
+
+from router.errors import Undecodable
+from router.event import Event
+
+Decode = Callable[..., Event]
+
+
+def in_json(message: str) -> str:
+    return json.dumps(
+        {"TopicOwner": "1", "Message": message, "PublishTime": "1642865171548", "MessageId": "7", "TopicName": "dm"}
+    )
+
+
+def in_xml(message: str) -> str:
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?>\n<Notification xmlns="http://mns.aliyuncs.com/doc/v1/">\n'
+        f"  <TopicOwner>1</TopicOwner>\n  <TopicName>dm</TopicName>\n  <Message>{escape(message)}</Message>\n"
+        "  <PublishTime>1449556920975</PublishTime>\n</Notification>"
+    )
+
+
+def in_base64(message: str) -> str:
+    return base64.b64encode(message.encode()).decode()
+
+
+def bare(message: str) -> str:
+    return message
+
+
+WAYS = [
+    (a, b, c) for a in (bare, in_base64) for b in (bare, in_json, in_xml) for c in (bare, in_base64, in_json, in_xml)
+]
+WAYS.remove((in_base64, bare, in_base64))  # base64 right inside base64 is taken off once only
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_way_here_makes_no_other_event(
+    decode: Decode, sent: str, cloud: dict[str, Any], way: tuple[Callable[[str], str], ...]
+) -> None:
+    for message in (sent + " <&\"'>用户不存在", json.dumps(cloud)):
+        honest = decode(message)
+        body = message
+        for wrap in reversed(way):
+            body = wrap(body)
+        event = decode(f"\ufeff\r\n {body}" + (" \n" if body != message else ""))
+        assert (event.id, event.type, event.time) == (honest.id, honest.type, honest.time)
+        assert event.fields == honest.fields
+
+
+def test_base64_is_taken_off_once(decode: Decode, sent: str) -> None:
+    with pytest.raises(Undecodable):
+        decode(in_base64(in_base64(sent)))
+
+
+@pytest.mark.parametrize(
+    ("right", "typo"),
+    [
+        ("xmlns=", "xlmns="),
+        ("doc/v1/", "doc/v1"),
+        (' xmlns="http://mns.aliyuncs.com/doc/v1/"', ""),
+        ("</PublishTime>", "</MessagePublishTime>"),
+        ('<?xml version="1.0" encoding="UTF-8"?>\n', ""),
+    ],
+)
+def test_the_typos_of_the_vendors_pages_are_tolerated(decode: Decode, sent: str, right: str, typo: str) -> None:
+    body = in_xml(sent)
+    assert right in body
+    assert decode(body.replace(right, typo)).fields == decode(sent).fields
+
+
+def test_a_message_may_stand_in_cdata(decode: Decode, sent: str) -> None:
+    body = in_xml(sent).replace(escape(sent), f"<![CDATA[{sent}]]>")
+    assert decode(body).fields == decode(sent).fields
+
+
+@pytest.mark.parametrize("wrap", [in_json, in_xml])
+def test_bytes_that_are_no_utf8_in_an_envelope_are_replaced(
+    decode: Decode, sent: str, wrap: Callable[[str], str]
+) -> None:
+    body = wrap(sent).encode().replace(b"250 Send Mail OK", "250 用户".encode("gbk"))
+    assert decode(body).get("err_msg").startswith("250 \ufffd")
+
+
+def test_a_body_that_is_a_view_is_not_copied(decode: Decode, sent: str) -> None:
+    row = memoryview(b"before" + sent.encode() + b"after")
+    body = row[6:-5]
+    assert decode(body).raw is body
+
+
+BOMB = (
+    '<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]>'
+    "<Notification><Message>&b;</Message></Notification>"
+)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("{", "JSON that cannot be read"),
+        ('{"a": 1', "JSON that cannot be read"),
+        ("{}", "neither specversion"),
+        ('{"TopicName": "dm"}', "neither specversion.*Message"),
+        ('{"TopicName": "dm", "Message": {"a": 1}}', "neither specversion"),
+        ('{"TopicName": "dm", "Message": ""}', "empty message"),
+        ("[]", "neither key=value text"),
+        ("null", "neither key=value text"),
+        ("<Notification><Message>", "XML that cannot be read"),
+        ("<Notification/>", "without a Message"),
+        ("<Notification><Message/></Notification>", "empty message"),
+        ("<html><Message>x</Message></html>", "root 'html' instead of Notification"),
+        (BOMB, "DTD or entities"),
+        ('<!DOCTYPE x SYSTEM "http://127.0.0.1/x"><Notification/>', "DTD or entities"),
+        ("<a>" * 60_000, "XML that cannot be read"),
+        ("<a>" * 20_000 + "</a>" * 20_000, "root 'a'"),
+        ("</MessagePublishTime>", "XML that cannot be read"),
+        ("AAAA", "neither key=value text"),
+        (in_base64("junk"), "neither key=value text"),
+        ("\x00\x01\x02", "neither key=value text"),
+    ],
+)
+def test_a_broken_envelope_is_refused_with_what_was_seen(decode: Decode, body: str, reason: str) -> None:
+    with pytest.raises(Undecodable, match=reason) as caught:
+        decode(body)
+    assert "\n" not in caught.value.reason
+    assert len(caught.value.reason) < 300
+
+
+def test_too_many_envelopes_are_refused(decode: Decode, sent: str) -> None:
+    body = sent
+    for _ in range(6):
+        body = in_json(body)
+    with pytest.raises(Undecodable, match="more than 5 envelopes"):
+        decode(body)

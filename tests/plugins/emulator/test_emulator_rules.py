@@ -1,0 +1,126 @@
+"""Event rules as in DirectMail's console."""
+
+from __future__ import annotations
+
+import pytest
+
+from router_plugins.emulator.account import Account
+from router_plugins.emulator.campaign import Plan
+from router_plugins.emulator.errors import ServiceError
+from router_plugins.emulator.ledger import CampaignLedger, Origin
+from router_plugins.emulator.queue import QueueAttributes
+from router_plugins.emulator.rules import RuleOrder
+from router_plugins.emulator.topic import TopicAttributes
+
+QUEUE = "acs:mns:cn-hangzhou:123:queues/q"
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_492_141_488.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def account(clock: Clock) -> Account:
+    made = Account("123", "cn-hangzhou", clock)
+    made.create_queue("q", QueueAttributes())
+    made.create_topic("t", TopicAttributes())
+    return made
+
+
+@pytest.fixture
+def origin() -> Origin:
+    return Origin(CampaignLedger("c1", Plan(results=1)), 0)
+
+
+def received(account: Account) -> list[str]:
+    return [lease.message.body for lease in account.queue("q").receive(16)]
+
+
+def test_a_rule_takes_effect_after_about_ten_minutes(account: Account, clock: Clock, origin: Origin) -> None:
+    account.create_rule(RuleOrder(name="r", types=("Deliver:SendFailed",), endpoints=(QUEUE,)))
+    clock.now += 599
+    account.publish_result("Deliver:SendFailed", "cn-hangzhou", "early", origin)
+    clock.now += 1
+    account.publish_result("Deliver:SendFailed", "cn-hangzhou", "late", origin)
+    assert received(account) == ["late"]
+
+
+@pytest.mark.parametrize(
+    ("event_type", "region", "wanted"),
+    [
+        ("Deliver:SendFailed", "cn-hangzhou", True),
+        ("Deliver:SendSuccessfully", "cn-hangzhou", False),
+        ("Deliver:SendFailed", "ap-southeast-1", False),
+        ("Trace:Open", "cn-hangzhou", True),
+    ],
+)
+def test_a_rule_publishes_its_event_types_of_its_region_only(
+    account: Account, origin: Origin, event_type: str, region: str, *, wanted: bool
+) -> None:
+    types = ("dm:Deliver:Fail", "Deliver:Open")
+    account.create_rule(RuleOrder(name="r", types=types, endpoints=(QUEUE,), delay=0))
+    account.publish_result(event_type, region, "body", origin)
+    assert received(account) == (["body"] if wanted else [])
+    assert next(origin.ledger.lines()).rules == (("r",) if wanted else ())
+
+
+def test_endpoints_get_a_topic_and_subscriptions_of_their_own_that_go_with_the_rule(account: Account) -> None:
+    endpoints = ("http://127.0.0.1:1/a", QUEUE)
+    rule = account.create_rule(RuleOrder(name="r", types=("Deliver:SendFailed",), endpoints=endpoints))
+    assert rule.topic == "mns-en-topics-dm-r-1492141488000"
+    subscriptions = account.topic(rule.topic).subscriptions
+    assert [(name, s.attributes.endpoint) for name, s in subscriptions.items()] == [
+        ("mns-en-subs-dm-r-0-1492141488000", endpoints[0]),
+        ("mns-en-subs-dm-r-1-1492141488000", endpoints[1]),
+    ]
+    account.delete_rule("r")
+    assert list(account.topics) == ["t"]
+
+
+def test_a_rule_with_a_topic_leaves_the_topic_alone_when_it_is_deleted(account: Account) -> None:
+    account.create_rule(RuleOrder(name="r", types=("Deliver:SendFailed",), topic="t"))
+    account.delete_rule("r")
+    assert list(account.topics) == ["t"]
+
+
+def test_results_for_a_topic_that_does_not_exist_are_counted_and_lost(account: Account, origin: Origin) -> None:
+    account.create_rule(RuleOrder(name="r", types=("Deliver:SendFailed",), topic="missing", delay=0))
+    assert account.publish_result("Deliver:SendFailed", "cn-hangzhou", "body", origin) == []
+    assert account.undeliverable == 1
+
+
+@pytest.mark.parametrize(
+    ("topic", "endpoints", "types"),
+    [
+        (None, (), ("Deliver:SendFailed",)),
+        ("t", (QUEUE,), ("Deliver:SendFailed",)),
+        ("sms.x", (), ("Deliver:SendFailed",)),
+        ("t", (), ("Deliver:Nonsense",)),
+        (None, ("ftp://127.0.0.1/",), ("Deliver:SendFailed",)),
+        (None, ("acs:mns:cn-beijing:123:queues/q",), ("Deliver:SendFailed",)),
+        (None, ("http://[::1",), ("Deliver:SendFailed",)),
+    ],
+)
+def test_what_the_console_refuses_is_refused_and_leaves_nothing_behind(
+    account: Account, topic: str | None, endpoints: tuple[str, ...], types: tuple[str, ...]
+) -> None:
+    with pytest.raises(ServiceError) as caught:
+        account.create_rule(RuleOrder(name="r", types=types, topic=topic, endpoints=endpoints))
+    assert caught.value.code == "InvalidArgument"
+    assert (list(account.topics), account.rules) == (["t"], {})
+
+
+def test_a_rule_cannot_be_modified(account: Account) -> None:
+    account.create_rule(RuleOrder(name="r", types=("Deliver:SendFailed",), topic="t"))
+    with pytest.raises(ServiceError) as caught:
+        account.create_rule(RuleOrder(name="r", types=("Deliver:SendSuccessfully",), topic="t"))
+    assert caught.value.code == "RuleAlreadyExist"

@@ -1,0 +1,338 @@
+"""The push front on real sockets: order, limits, deadlines and what hostile clients try."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import Any
+
+import anyio
+import pytest
+import trustme
+
+from router_plugins.mns.http import Front, Limits, Request, accepted, refusal
+
+pytestmark = pytest.mark.anyio
+
+START = b"POST /n HTTP/1.1\r\nHost: x\r\n"
+GOOD = START + b"Content-Length: 2\r\n\r\nhi"
+BRIEF = 0.1
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+class Service:
+    """A front whose requests are answered 204 at once, or when `hold` is opened."""
+
+    def __init__(self, port: int, front: Front) -> None:
+        self.port = port
+        self.front = front
+        self.taken: list[Request] = []
+        self.counted: list[str] = []
+        self.open = anyio.Event()
+        self.clients: list[Client] = []
+
+    async def answer_all(self) -> None:
+        while requests := await self.front.take():
+            self.taken += requests
+            await self.open.wait()
+            self.front.answer(requests, accepted())
+
+    async def connect(self, **options: Any) -> Client:
+        self.clients.append(Client(*await asyncio.open_connection("127.0.0.1", self.port, **options)))
+        return self.clients[-1]
+
+
+class Client:
+    """A raw socket."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    async def send(self, data: bytes) -> None:
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def answer(self) -> tuple[int, dict[str, str], bytes]:
+        """Read one answer: status, headers, body."""
+        with anyio.fail_after(5):
+            head = (await self.reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+            headers = {k.lower(): v for k, _, v in (line.partition(": ") for line in head[1:-2])}
+            body = await self.reader.readexactly(int(headers.get("content-length", "0")))
+        return int(head[0].split()[1]), headers, body
+
+    async def statuses(self, count: int) -> list[int]:
+        return [(await self.answer())[0] for _ in range(count)]
+
+    async def closed(self) -> bool:
+        with anyio.fail_after(5):
+            try:
+                return await self.reader.read(1) == b""
+            except ConnectionResetError:
+                return True
+
+    async def nothing_came(self) -> bool:
+        with anyio.move_on_after(BRIEF):
+            return not await self.reader.read(1) and False
+        return True
+
+    async def close(self) -> None:
+        self.writer.close()
+        with anyio.move_on_after(1):
+            try:
+                await self.writer.wait_closed()
+            except (ConnectionError, OSError):
+                return
+
+
+def route(method: bytes, target: bytes) -> Any:
+    return None if target == b"/n" else refusal(HTTPStatus.NOT_FOUND, "nothing is here")
+
+
+@pytest.fixture
+def serve() -> Callable[..., Any]:
+    @asynccontextmanager
+    async def serving(*, hold: bool = False, ssl: Any = None, **limits: Any) -> AsyncGenerator[Service]:
+        counted: list[str] = []
+        front = Front(Limits(**limits), route, counted.append)
+        async with front.serve("127.0.0.1", 0, ssl) as (_, port), anyio.create_task_group() as tasks:
+            service = Service(port, front)
+            service.counted = counted
+            if not hold:
+                service.open.set()
+            tasks.start_soon(service.answer_all)
+            try:
+                yield service
+            finally:
+                with anyio.CancelScope(shield=True):
+                    for client in service.clients:
+                        await client.close()
+            tasks.cancel_scope.cancel()
+
+    return serving
+
+
+async def test_a_request_is_answered_exactly_204_and_the_connection_stays(serve: Any) -> None:
+    async with serve() as service:
+        client = await service.connect()
+        for _ in range(2):
+            await client.send(GOOD)
+            status, headers, body = await client.answer()
+            assert (status, body) == (204, b"")
+            assert set(headers) == {"date"}
+
+
+async def test_pipelined_requests_are_answered_in_order(serve: Any) -> None:
+    async with serve(hold=True) as service:
+        client = await service.connect()
+        await client.send(GOOD + GOOD.replace(b"/n", b"/x") + GOOD + b"nonsense\r\n\r\n")
+        assert await client.nothing_came()
+        service.open.set()
+        assert await client.statuses(4) == [204, 404, 204, 400]
+        assert await client.closed()
+        assert service.counted == ["unknown_path", "bad_request"]
+
+
+async def test_answers_given_out_of_order_are_written_in_order(serve: Any) -> None:
+    async with serve(hold=True) as service:
+        client = await service.connect()
+        await client.send(GOOD)
+        while not service.taken:
+            await anyio.sleep(0)
+        await client.send(GOOD)
+        [second] = await service.front.take()
+        service.front.answer([second], refusal(HTTPStatus.SERVICE_UNAVAILABLE, "later", retry_after=0.2))
+        assert await client.nothing_came()
+        service.open.set()
+        assert (await client.answer())[0] == 204
+        status, headers, _ = await client.answer()
+        assert (status, headers["retry-after"]) == (503, "1")
+
+
+async def test_leave_to_send_a_body_is_given(serve: Any) -> None:
+    async with serve() as service:
+        client = await service.connect()
+        await client.send(START + b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n")
+        assert (await client.answer())[0] == 100
+        await client.send(b"hi")
+        assert (await client.answer())[0] == 204
+        assert service.taken[0].body == b"hi"
+
+
+async def test_leave_to_send_waits_for_the_answers_before_it(serve: Any) -> None:
+    async with serve(hold=True) as service:
+        client = await service.connect()
+        await client.send(GOOD + START + b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n")
+        assert await client.nothing_came()
+        service.open.set()
+        assert await client.statuses(2) == [204, 100]
+        await client.send(b"hi")
+        assert (await client.answer())[0] == 204
+
+
+async def test_too_large_a_body_is_refused_though_the_client_sends_on(serve: Any) -> None:
+    async with serve(max_body=1000) as service:
+        client = await service.connect()
+        await client.send(START + b"Content-Length: 300000\r\n\r\n" + b"x" * 300_000)
+        status, headers, body = await client.answer()
+        assert (status, headers["connection"], body) == (413, "close", b"more than 1000 bytes\n")
+        assert await client.closed()
+        assert service.counted == ["too_large"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "limit"),
+    [(b"POST /", "header_timeout"), (START, "header_timeout"), (START + b"Content-Length: 9\r\n\r\nx", "body_timeout")],
+)
+async def test_a_slow_sender_gets_408(serve: Any, sent: bytes, limit: str) -> None:
+    """Sending a byte now and then does not help."""
+    async with serve(**{limit: 0.2}) as service:
+        client = await service.connect()
+        with anyio.move_on_after(0.15):
+            for byte in range(len(sent)):
+                await client.send(sent[byte : byte + 1])
+                await anyio.sleep(0.03 if byte > len(sent) - 4 else 0)
+        assert (await client.answer())[0] == 408
+        assert await client.closed()
+        assert service.counted == ["slow_sender"]
+
+
+@pytest.mark.parametrize("limit", ["header_timeout", "idle_timeout"])
+async def test_an_idle_connection_is_closed_without_a_word(serve: Any, limit: str) -> None:
+    async with serve(**{limit: 0.1}) as service:
+        client = await service.connect()
+        if limit == "idle_timeout":
+            await client.send(GOOD)
+            assert (await client.answer())[0] == 204
+        assert await client.closed()
+
+
+async def test_a_request_that_waits_for_its_answer_does_not_time_out(serve: Any) -> None:
+    async with serve(hold=True, header_timeout=0.05, body_timeout=0.05, idle_timeout=0.05) as service:
+        client = await service.connect()
+        await client.send(GOOD)
+        assert await client.nothing_came()
+        service.open.set()
+        assert (await client.answer())[0] == 204
+
+
+async def test_connections_over_the_limit_are_told_so_and_room_is_given_back(serve: Any) -> None:
+    async with serve(max_connections=1) as service:
+        first, second = await service.connect(), await service.connect()
+        status, headers, _ = await second.answer()
+        assert (status, headers["retry-after"]) == (503, "1")
+        assert await second.closed()
+        await second.close()
+        await first.close()
+        await anyio.sleep(0.05)
+        third = await service.connect()
+        await third.send(GOOD)
+        assert (await third.answer())[0] == 204
+        assert service.counted == ["too_many_connections"]
+
+
+async def test_a_half_closed_client_gets_its_answers(serve: Any) -> None:
+    async with serve(hold=True) as service:
+        client = await service.connect()
+        await client.send(GOOD + GOOD + START)
+        client.writer.write_eof()
+        assert await client.nothing_came()
+        service.open.set()
+        assert await client.statuses(2) == [204, 204]
+        assert await client.closed()
+
+
+async def test_a_client_that_is_gone_before_its_answer_harms_nobody(serve: Any) -> None:
+    async with serve(hold=True) as service:
+        gone, other = await service.connect(), await service.connect()
+        await gone.send(GOOD)
+        await other.send(GOOD)
+        while len(service.taken) < 2:
+            await anyio.sleep(0)
+        gone.writer.transport.abort()
+        await anyio.sleep(0.02)
+        service.open.set()
+        assert (await other.answer())[0] == 204
+        assert service.front.held == 0
+
+
+async def test_a_client_that_sends_more_than_it_is_answered_is_not_read_from(serve: Any) -> None:
+    async with serve(hold=True, max_pipelined=4) as service:
+        client = await service.connect()
+        client.writer.write(GOOD * 5000)
+        await anyio.sleep(BRIEF)
+        assert len(service.taken) + len(service.front._waiting) <= 2 * 16 * 1024 // len(GOOD)
+        service.open.set()
+        assert await client.statuses(5000) == [204] * 5000
+        assert service.front.held == 0
+
+
+async def test_what_waits_is_bounded_over_all_connections(serve: Any) -> None:
+    async with serve(hold=True, max_unanswered=100_000) as service:
+        clients = [await service.connect() for _ in range(20)]
+        for client in clients:
+            client.writer.write((START + b"Content-Length: 20000\r\n\r\n" + b"x" * 20_000) * 3)
+        await anyio.sleep(BRIEF)
+        assert service.front.held <= 100_000 + 20 * 16 * 1024
+        service.open.set()
+        statuses = [(await client.answer())[0] for client in clients]
+        assert set(statuses) == {204, 503}
+        for client in clients:
+            await client.close()
+        await anyio.sleep(0.02)
+        assert service.front.held == 0
+
+
+async def test_a_client_that_takes_no_answers_is_cut_off(serve: Any) -> None:
+    async with serve(idle_timeout=0.2, max_pipelined=100_000) as service:
+        client = await service.connect(limit=1)
+        client.writer.write(GOOD.replace(b"/n", b"/x") * 200_000)
+        with anyio.fail_after(5):
+            while service.front._connections:
+                await anyio.sleep(0.02)
+
+
+async def test_trailers_and_bytes_that_are_no_text_are_taken(serve: Any) -> None:
+    async with serve() as service:
+        client = await service.connect()
+        await client.send(
+            START + b"x-mns-tag: \xff\xfe\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nX: y\r\n\r\n" + GOOD
+        )
+        assert await client.statuses(2) == [204, 204]
+        assert service.taken[0].headers[b"x-mns-tag"] == b"\xff\xfe"
+
+
+async def test_what_is_here_at_the_end_is_answered_with_a_close(serve: Any) -> None:
+    async with serve(hold=True) as service:
+        client, idle = await service.connect(), await service.connect()
+        await client.send(GOOD)
+        while not service.taken:
+            await anyio.sleep(0)
+        service.front.stop()
+        assert await idle.closed()
+        with pytest.raises(OSError, match=r".*"):
+            await service.connect()
+        service.open.set()
+        status, headers, _ = await client.answer()
+        assert (status, headers["connection"]) == (204, "close")
+        assert await client.closed()
+
+
+async def test_requests_come_over_tls(serve: Any) -> None:
+    import ssl
+
+    authority = trustme.CA()
+    server, trusting = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), ssl.create_default_context()
+    authority.issue_cert("127.0.0.1").configure_cert(server)
+    authority.configure_trust(trusting)
+    async with serve(ssl=server) as service:
+        client = await service.connect(ssl=trusting)
+        await client.send(GOOD + START + b"Connection: close\r\nContent-Length: 0\r\n\r\n")
+        assert await client.statuses(2) == [204, 204]
+        assert await client.closed()

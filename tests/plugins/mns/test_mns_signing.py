@@ -1,0 +1,142 @@
+"""Signatures agree with those of the official SDKs, and a forged one is told from a genuine one."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from hashlib import md5
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.x509 import load_pem_x509_certificate
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router_plugins.mns.signing import (
+    authorization_v4,
+    body_matches,
+    content_md5,
+    push_is_genuine,
+    sign_push,
+    sign_v2,
+    sign_v4,
+    string_to_sign,
+    string_to_sign_v4,
+)
+
+VECTORS = Path(__file__).parent / "vectors"
+MNS = json.loads((VECTORS / "mns.json").read_text())
+PUSHES = MNS["http_push"]["vectors"]
+
+
+def lowered(headers: dict[str, str]) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
+
+
+def named(vectors: list[dict[str, Any]]) -> list[Any]:
+    return [pytest.param(vector, id=vector["name"]) for vector in vectors]
+
+
+@pytest.fixture(scope="module")
+def private_key() -> RSAPrivateKey:
+    key = load_pem_private_key((VECTORS / "push-test-key.pem").read_bytes(), None)
+    assert isinstance(key, RSAPrivateKey)
+    return key
+
+
+@pytest.fixture(scope="module")
+def public_key() -> RSAPublicKey:
+    key = load_pem_x509_certificate((VECTORS / "push-test-cert.pem").read_bytes()).public_key()
+    assert isinstance(key, RSAPublicKey)
+    return key
+
+
+@pytest.mark.parametrize("vector", named(MNS["sdk_requests"]))
+def test_a_request_is_signed_as_the_official_sdk_signs_it(vector: dict[str, Any]) -> None:
+    request, secret = vector["request"], MNS["sdk_credentials"]["access_key_secret"]
+    headers = lowered(request["headers"])
+    assert (
+        f"MNS testAccessKeyId:{sign_v2(secret, request['method'], request['resource'], headers)}"
+        == (vector["authorization"])
+    )
+    assert string_to_sign(request["method"], request["resource"], headers) == vector["string_to_sign"]
+    assert headers.get("content-md5", content_md5(request["body"].encode())) == content_md5(request["body"].encode())
+
+
+@pytest.mark.parametrize("vector", named(MNS["v4_signatures"]))
+def test_a_version_4_signature_is_that_of_the_official_java_sdk(vector: dict[str, Any]) -> None:
+    pairs = [f"{quote(key)}={quote(value)}" for key, value in vector["query"].items()]
+    target = vector["path"] + ("?" + "&".join(pairs) if pairs else "")
+    request = (vector["method"], target, lowered(vector["headers"]))
+    when = {"region": vector["region"], "utc": vector["utc"]}
+    signature = sign_v4(vector["access_key_secret"], *request, **when)
+    assert authorization_v4(vector["access_key_id"], signature, **when) == vector["authorization"]
+    assert string_to_sign_v4(*request, **when) == vector["string_to_sign"]
+
+
+@pytest.mark.parametrize("vector", named(PUSHES))
+def test_a_push_is_signed_and_verified_as_documented(
+    vector: dict[str, Any], private_key: RSAPrivateKey, public_key: RSAPublicKey
+) -> None:
+    headers = lowered(vector["headers"])
+    assert push_is_genuine(public_key, "POST", vector["path"], headers)
+    assert sign_push(private_key, "POST", vector["path"], headers) == vector["authorization"]
+    assert string_to_sign("POST", vector["path"], headers) == vector["string_to_sign"]
+    assert body_matches(headers["content-md5"], vector["body"].encode())
+    assert not body_matches(headers["content-md5"], vector["body"].encode() + b" ")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("authorization", ""),
+        ("authorization", "MNS testAccessKeyId:AAAA"),
+        ("authorization", "h\xe9llo"),
+        ("authorization", "AAAA"),
+        ("date", "Fri, 14 Apr 2017 03:44:50 GMT"),
+        ("content-md5", "0" * 32),
+        ("x-mns-topic-name", "other"),
+        ("x-mns-added", "1"),
+    ],
+)
+def test_a_push_with_one_signed_header_changed_is_not_genuine(name: str, value: str, public_key: RSAPublicKey) -> None:
+    headers = lowered(PUSHES[0]["headers"])
+    assert not push_is_genuine(public_key, "POST", "/notifications", headers | {name: value})
+
+
+def test_a_push_to_another_target_is_not_genuine(public_key: RSAPublicKey) -> None:
+    assert not push_is_genuine(public_key, "POST", "/notifications?", lowered(PUSHES[0]["headers"]))
+
+
+def test_an_unsigned_header_may_change_on_the_way(public_key: RSAPublicKey) -> None:
+    headers = lowered(PUSHES[0]["headers"]) | {"user-agent": "a proxy", "via": "1.1 a-proxy"}
+    assert push_is_genuine(public_key, "POST", "/notifications", headers)
+
+
+def test_the_date_header_gives_way_to_x_mns_date() -> None:
+    headers = {"date": "then", "x-mns-date": "now"}
+    assert string_to_sign("GET", "/", headers) == "GET\n\n\nnow\nx-mns-date:now\n/"
+
+
+@given(st.binary())
+def test_content_md5_is_accepted_in_each_encoding_in_use(body: bytes) -> None:
+    digest = md5(body)
+    for claim in (
+        digest.hexdigest(),
+        digest.hexdigest().upper(),
+        b64encode(digest.hexdigest().encode()).decode(),
+        b64encode(digest.digest()).decode(),
+    ):
+        assert body_matches(claim, body)
+        assert not body_matches(claim[:-1], body)
+    assert not body_matches("", body)
+
+
+@given(st.binary(min_size=1))
+def test_header_bytes_that_are_no_text_can_still_be_signed(value: bytes) -> None:
+    text = value.decode("utf-8", "surrogateescape")
+    assert len(sign_v2("secret", "POST", "/", {"x-mns-tag": text})) == 28
