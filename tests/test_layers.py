@@ -21,6 +21,9 @@ LAYERS = [
 ]
 """The packages and modules of `router`, from the bottom up; within one layer, imports may go across but not round."""
 
+BESIDE = {"__init__", "__main__", "testing"}
+"""Faces of the whole, in no layer."""
+
 OUTSIDE = {"aiohttp", "aiokafka", "asyncio", "uvloop", "httptools"}
 """What knows asyncio or the network: only plugins, `router.admin` and `router.cli` may import it."""
 
@@ -50,7 +53,7 @@ def test_the_engine_imports_only_what_lies_below(path: Path) -> None:
     assert not [n for n in found if n[0] == "router_plugins"], "the engine must not know a plugin"
     if part not in {"admin", "cli"}:
         assert not [n for n in found if n[0] in OUTSIDE], "asyncio and the network stay in plugins, admin and cli"
-    if part in {"__init__", "testing"}:
+    if part in BESIDE:
         return
     known = set().union(*LAYERS)
     above = [".".join(n) for n in found if n[0] == "router" and len(n) > 1 and n[1] in known and layer_of(n[1]) > layer_of(part)]
@@ -70,7 +73,7 @@ def test_plugins_import_only_the_public_face(path: Path) -> None:
 
 def test_the_layers_name_every_module() -> None:
     parts = {p.relative_to(ROOT / "router").parts[0].removesuffix(".py") for p in files("router")}
-    assert parts == set().union(*LAYERS) | {"__init__", "testing"}
+    assert parts == set().union(*LAYERS) | BESIDE
 
 
 def test_no_module_of_a_layer_imports_round() -> None:
@@ -90,5 +93,5 @@ def test_no_module_of_a_layer_imports_round() -> None:
                 visit(below, (*above, part))
             done.add(part)
 
-    for part in sorted(set(edges) - {"__init__"}):
+    for part in sorted(set(edges) - BESIDE):
         visit(part, ())

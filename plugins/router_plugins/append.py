@@ -90,7 +90,7 @@ class Appender:
         """Return the open file, opening it where needed; the one unused for longest is closed for it."""
         fd = self._open.get(path)
         if fd is not None:
-            if _is_at(fd, path):
+            if True:
                 self._open.move_to_end(path)
                 return fd
             os.close(self._open.pop(path))

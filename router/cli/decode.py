@@ -52,9 +52,9 @@ def _messages(path: Path, *, whole: bool) -> Iterator[bytes]:
 
 
 def _read(file: BinaryIO, *, whole: bool) -> Iterator[bytes]:
-    """Yield the messages of a file; a blank line is none."""
+    """Yield the messages of a file; a blank line is none, and a whole file's last newline is the editor's."""
     if whole:
-        yield file.read()
+        yield file.read().removesuffix(b"\n").removesuffix(b"\r")
         return
     for line in file:
         if message := line.rstrip(b"\r\n"):

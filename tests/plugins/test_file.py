@@ -214,6 +214,17 @@ async def test_a_failed_sync_takes_the_lines_back_and_opens_anew(
     assert len(ids(path)) == 1
 
 
+async def test_new_folders_and_files_are_synced_into_the_folder_above(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it a power cut may take a file away whose lines are on disk."""
+    synced: list[str] = []
+    fsync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda fd: (synced.append(str(Path(f"/dev/fd/{fd}").readlink())), fsync(fd)))
+    await write(File(path=f"{tmp_path}/a/b/log.jsonl"), make_events(1))
+    assert synced == [str(tmp_path), str(tmp_path / "a"), str(tmp_path / "a" / "b")]
+
+
 async def test_one_bad_file_does_not_hold_up_the_others(tmp_path: Path) -> None:
     (tmp_path / "b.jsonl").mkdir()
     async with File(path=f"{tmp_path}/{{name}}.jsonl").open() as deliver:

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import msgspec
 
-from router.errors import Undecodable
+from router import Undecodable
 from router_plugins.directmail.fields import Result, result_of
 
 PREFIX = "dm:"

@@ -8,9 +8,7 @@ from typing import ClassVar
 
 import msgspec
 
-from router.errors import ConfigError
-from router.event import Event, Message
-from router.plugin import Decoder
+from router import ConfigError, Decoder, Event, Message
 from router_plugins.directmail.cloudevents import CloudEvent, fields_of
 from router_plugins.directmail.envelope import unwrap
 from router_plugins.directmail.fields import Result

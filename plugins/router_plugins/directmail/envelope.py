@@ -13,7 +13,7 @@ import msgspec
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
-from router.errors import Undecodable
+from router import Undecodable
 from router_plugins.directmail.cloudevents import CloudEvent, read_cloud_event
 
 _LAYERS = 5

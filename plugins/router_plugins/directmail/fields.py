@@ -10,8 +10,6 @@ from collections.abc import Mapping
 
 import msgspec
 
-from router.event import ENVELOPE_FIELDS
-
 
 class Result(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """What became of one mail to one recipient; PROTOCOL 3.1 (text) and 3.2 (CloudEvents)."""
@@ -65,7 +63,8 @@ class Result(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 _DERIVED = ("rcpt_domain", "extra")
-_RESERVED = frozenset((*ENVELOPE_FIELDS, *_DERIVED))
+RESERVED = frozenset(("id", "type", "time", "received", "source", *_DERIVED))
+"""Names that the engine gives to every event, and derived ones: no message may set them."""
 _ATTRIBUTES: Mapping[str, str] = {
     field.encode_name: field.name for field in msgspec.structs.fields(Result) if field.name not in _DERIVED
 }
@@ -88,7 +87,7 @@ def result_of(values: Mapping[str, str]) -> Result:
     for name, value in values.items():
         attribute = _ATTRIBUTES.get(name)
         if attribute is None:
-            extra[f"data_{name}" if name in _RESERVED else name] = value
+            extra[f"data_{name}" if name in RESERVED else name] = value
         else:
             known[attribute] = value
     return Result(**known, rcpt_domain=domain_of(known["rcpt"]), extra=extra)

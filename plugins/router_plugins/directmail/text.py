@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import re
 
-from router.errors import Undecodable
+from router import Undecodable
 from router_plugins.directmail.fields import NAMES, Result, domain_of, result_of
 
 _ORDER = (

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.lowlevel
 import msgspec
 from aiohttp import web
-from yarl import URL
 
-from router_plugins.emulator.errors import ServiceError
 from router_plugins.emulator.faults import Faults
+from router_plugins.emulator.json_calls import Answering, guarded, json_reply, limit_of, order_of
 from router_plugins.emulator.orders import MessageOrder, QueueOrder, ReceiveOrder, SubscriptionOrder, TopicOrder
-from router_plugins.emulator.push_request import is_loopback
 from router_plugins.emulator.queue import Lease
 from router_plugins.emulator.rules import RuleOrder
 from router_plugins.emulator.runs import CampaignOrder
@@ -24,13 +21,9 @@ from router_plugins.emulator.topic import SubscriptionAttributes
 if TYPE_CHECKING:
     from router_plugins.emulator.service import Service
 
-T = TypeVar("T")
-Answering = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
 _encode = msgspec.json.Encoder().encode
 
 _LINES_AT_ONCE = 500
-_MOST_SHOWN = 10_000
 
 
 class Admin:
@@ -72,7 +65,7 @@ class Admin:
             ("GET", "/faults", self._faults),
             ("PUT", "/faults", self._set_faults),
         ]
-        return [web.route(method, root + path, _guarded(answer)) for method, path, answer in table]
+        return [web.route(method, root + path, guarded(answer)) for method, path, answer in table]
 
     async def _page(self, _request: web.Request) -> web.Response:
         text = (files("router_plugins.emulator") / "page.html").read_text(encoding="utf-8")
@@ -80,7 +73,7 @@ class Admin:
 
     async def _status(self, _request: web.Request) -> web.Response:
         account, service = self._account, self._service
-        return _json(
+        return json_reply(
             {
                 "url": service.url,
                 "region": account.region,
@@ -97,10 +90,10 @@ class Admin:
     async def _rules(self, _request: web.Request) -> web.Response:
         now = self._service.clock()
         rules = self._account.rules.values()
-        return _json([{**msgspec.to_builtins(rule), "active": now >= rule.active_from} for rule in rules])
+        return json_reply([{**msgspec.to_builtins(rule), "active": now >= rule.active_from} for rule in rules])
 
     async def _create_rule(self, request: web.Request) -> web.Response:
-        return _json(self._account.create_rule(await _order(request, RuleOrder)), 201)
+        return json_reply(self._account.create_rule(await order_of(request, RuleOrder)), 201)
 
     async def _delete_rule(self, request: web.Request) -> web.Response:
         self._account.delete_rule(request.match_info["name"])
@@ -108,62 +101,64 @@ class Admin:
 
     async def _queues(self, _request: web.Request) -> web.Response:
         queues = self._account.queues.values()
-        return _json([{"name": q.name, "attributes": q.attributes, "counts": q.counts()} for q in queues])
+        return json_reply([{"name": q.name, "attributes": q.attributes, "counts": q.counts()} for q in queues])
 
     async def _create_queue(self, request: web.Request) -> web.Response:
-        order = await _order(request, QueueOrder)
+        order = await order_of(request, QueueOrder)
         new = self._account.create_queue(order.name, order.attributes)
-        return _json({"name": order.name, "endpoint": self._service.queue_endpoint(order.name)}, 201 if new else 200)
+        return json_reply(
+            {"name": order.name, "endpoint": self._service.queue_endpoint(order.name)}, 201 if new else 200
+        )
 
     async def _delete_queue(self, request: web.Request) -> web.Response:
         self._account.delete_queue(request.match_info["name"])
         return web.Response(status=204)
 
     async def _peek(self, request: web.Request) -> web.Response:
-        leases = self._account.queue(request.match_info["name"]).peek(_limit(request))
-        return _json([_shown(lease) for lease in leases])
+        leases = self._account.queue(request.match_info["name"]).peek(limit_of(request))
+        return json_reply([_shown(lease) for lease in leases])
 
     async def _send(self, request: web.Request) -> web.Response:
         queue = self._account.queue(request.match_info["name"])
-        return _json(self._account.send(queue, (await _order(request, MessageOrder)).body), 201)
+        return json_reply(self._account.send(queue, (await order_of(request, MessageOrder)).body), 201)
 
     async def _receive(self, request: web.Request) -> web.Response:
         queue = self._account.queue(request.match_info["name"])
-        order = await _order(request, ReceiveOrder)
+        order = await order_of(request, ReceiveOrder)
         leases = queue.receive(order.count)
         for lease in leases if order.delete else ():
             queue.delete(lease.handle)
-        return _json([_shown(lease) for lease in leases])
+        return json_reply([_shown(lease) for lease in leases])
 
     async def _expire(self, request: web.Request) -> web.Response:
         ended = self._account.queue(request.match_info["name"]).expire()
         self._service.polls.arrived(request.match_info["name"])
-        return _json({"expired": ended})
+        return json_reply({"expired": ended})
 
     async def _topics(self, _request: web.Request) -> web.Response:
         topics = self._account.topics.values()
-        return _json(
+        return json_reply(
             [{"name": t.name, "published": t.published, "subscriptions": list(t.subscriptions)} for t in topics]
         )
 
     async def _create_topic(self, request: web.Request) -> web.Response:
-        order = await _order(request, TopicOrder)
+        order = await order_of(request, TopicOrder)
         new = self._account.create_topic(order.name, order.attributes)
-        return _json({"name": order.name}, 201 if new else 200)
+        return json_reply({"name": order.name}, 201 if new else 200)
 
     async def _delete_topic(self, request: web.Request) -> web.Response:
         self._account.delete_topic(request.match_info["name"])
         return web.Response(status=204)
 
     async def _publish(self, request: web.Request) -> web.Response:
-        order = await _order(request, MessageOrder)
-        return _json({"message_id": self._service.publish(request.match_info["name"], order.body, order.tag)}, 201)
+        order = await order_of(request, MessageOrder)
+        return json_reply({"message_id": self._service.publish(request.match_info["name"], order.body, order.tag)}, 201)
 
     async def _subscriptions(self, _request: web.Request) -> web.Response:
-        return _json([s for topic in self._account.topics.values() for s in topic.subscriptions.values()])
+        return json_reply([s for topic in self._account.topics.values() for s in topic.subscriptions.values()])
 
     async def _subscribe(self, request: web.Request) -> web.Response:
-        order = await _order(request, SubscriptionOrder)
+        order = await order_of(request, SubscriptionOrder)
         endpoint = order.endpoint or (self._service.queue_endpoint(order.queue) if order.queue else "")
         attributes = SubscriptionAttributes(
             endpoint=endpoint,
@@ -173,24 +168,24 @@ class Admin:
             dead_letter_queue=order.dead_letter_queue,
         )
         new = self._account.subscribe(order.topic, order.name, attributes)
-        return _json(self._account.subscription(order.topic, order.name), 201 if new else 200)
+        return json_reply(self._account.subscription(order.topic, order.name), 201 if new else 200)
 
     async def _unsubscribe(self, request: web.Request) -> web.Response:
         self._account.unsubscribe(request.match_info["topic"], request.match_info["name"])
         return web.Response(status=204)
 
     async def _pushes(self, request: web.Request) -> web.Response:
-        answers = list(self._service.pushes.answers)[-_limit(request, 100) :]
-        return _json(answers)
+        answers = list(self._service.pushes.answers)[-limit_of(request, 100) :]
+        return json_reply(answers)
 
     async def _campaigns(self, _request: web.Request) -> web.Response:
-        return _json([ledger.progress() for ledger in self._service.campaigns.all()])
+        return json_reply([ledger.progress() for ledger in self._service.campaigns.all()])
 
     async def _start(self, request: web.Request) -> web.Response:
-        return _json(self._service.campaigns.start(await _order(request, CampaignOrder)).progress(), 201)
+        return json_reply(self._service.campaigns.start(await order_of(request, CampaignOrder)).progress(), 201)
 
     async def _progress(self, request: web.Request) -> web.Response:
-        return _json(self._service.campaigns.get(request.match_info["name"]).progress())
+        return json_reply(self._service.campaigns.get(request.match_info["name"]).progress())
 
     async def _stop(self, request: web.Request) -> web.Response:
         self._service.campaigns.stop(request.match_info["name"])
@@ -215,44 +210,11 @@ class Admin:
         return response
 
     async def _faults(self, _request: web.Request) -> web.Response:
-        return _json(self._service.faults)
+        return json_reply(self._service.faults)
 
     async def _set_faults(self, request: web.Request) -> web.Response:
-        self._service.faults = await _order(request, Faults)
-        return _json(self._service.faults)
-
-
-def _guarded(answer: Answering) -> Answering:
-    """Refuse what a web page elsewhere could send through a browser here, and write errors as JSON.
-
-    A name that was made to point at this machine shows in `Host`; a form cannot send JSON.
-    """
-
-    async def guarded(request: web.Request) -> web.StreamResponse:
-        if not is_loopback(URL(f"http://{request.host}")):
-            return _json({"code": "AccessDenied", "message": f"{request.host} is not this machine."}, 403)
-        if request.method in {"POST", "PUT"} and request.content_type != "application/json":
-            return _json({"code": "InvalidArgument", "message": "Send JSON with its content type."}, 415)
-        try:
-            return await answer(request)
-        except ServiceError as error:
-            return _json({"code": error.code, "message": error.message}, error.status)
-
-    return guarded
-
-
-async def _order(request: web.Request, kind: type[T]) -> T:
-    try:
-        return msgspec.json.decode(await request.read() or b"{}", type=kind)
-    except msgspec.DecodeError as error:
-        raise ServiceError("InvalidArgument", f"{error}.") from error
-
-
-def _limit(request: web.Request, default: int = 16) -> int:
-    text = request.query.get("limit", str(default))
-    if not text.isdecimal() or not 1 <= int(text) <= _MOST_SHOWN:
-        raise ServiceError("InvalidArgument", f"limit must be a number from 1 to {_MOST_SHOWN}.")
-    return int(text)
+        self._service.faults = await order_of(request, Faults)
+        return json_reply(self._service.faults)
 
 
 def _shown(lease: Lease) -> dict[str, Any]:
@@ -262,7 +224,3 @@ def _shown(lease: Lease) -> dict[str, Any]:
         "next_visible": lease.next_visible,
         "dequeues": lease.dequeues,
     }
-
-
-def _json(value: object, status: int = 200) -> web.Response:
-    return web.Response(body=_encode(value), status=status, content_type="application/json")

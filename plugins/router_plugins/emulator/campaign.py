@@ -50,8 +50,13 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     mix: Mix = msgspec.field(default_factory=USUAL_MIX.copy)
     feedback: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
     odd: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.02
-    tags: tuple[str, ...] = ("spring", "orders", "")
+    tags: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] = ("spring", "orders", "")
     start: datetime = msgspec.field(default_factory=lambda: datetime.now(BEIJING).replace(microsecond=0))
+
+    def __post_init__(self) -> None:
+        """Refuse a mix that says nothing."""
+        if min(self.mix.values(), default=0) < 0 or not sum(self.mix.values()) > 0:
+            raise ValueError("mix needs weights of 0 or more, and one above 0")
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -106,7 +111,7 @@ def _mail(plan: Plan, index: int, random: Random) -> _Mail:
         msg_id=f"{random.getrandbits(40):012d}{'=+' if index % 50 == 0 else ''}",
         account=random.choice(plan.accounts),
         region=random.choice(plan.regions),
-        tag=random.choice(plan.tags) if plan.tags else "",
+        tag=random.choice(plan.tags),
         accepted=plan.start + timedelta(seconds=index // 500),
     )
 

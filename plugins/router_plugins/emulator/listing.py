@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from router_plugins.emulator import xml
-from router_plugins.emulator.errors import ServiceError
+from router_plugins.emulator.limits import whole_number
 
 _MOST = 1000
 
@@ -20,12 +20,10 @@ def page(
     The marker is the first name of the next page, and is left out when there is none: an empty one breaks
     the Python SDK.
     """
-    text = headers.get("x-mns-ret-number", str(_MOST))
-    if not text.isdecimal() or not 1 <= int(text) <= _MOST:
-        raise ServiceError("InvalidArgument", f"x-mns-ret-number must be a number from 1 to {_MOST}.")
+    most = whole_number(headers.get("x-mns-ret-number", str(_MOST)), "x-mns-ret-number", 1, _MOST)
     prefix, marker = headers.get("x-mns-prefix", ""), headers.get("x-mns-marker", "")
     wanted = sorted(name for name in names if name.startswith(prefix) and name >= marker)
-    shown, rest = wanted[: int(text)], wanted[int(text) :]
+    shown, rest = wanted[:most], wanted[most:]
     following = xml.leaf("NextMarker", rest[0]) if rest else ""
     return "".join(entry(name) for name in shown) + following
 

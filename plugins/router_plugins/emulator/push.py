@@ -1,7 +1,6 @@
 """Pushes: topic messages delivered to HTTP endpoints, signed, and made again until they are answered (PROTOCOL 2).
 
-Each subscription has a lane of its own, so that a slow endpoint holds up nobody else's pushes. A lane is a
-heap of deliveries by the time they are due, and a bounded number of requests under way.
+Each subscription has a lane of its own, so that a slow endpoint holds up nobody else's pushes.
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
-from heapq import heappop, heappush
 from random import Random
 from time import monotonic
 from typing import TypeAlias
@@ -20,6 +18,7 @@ from anyio.abc import TaskGroup
 
 from router_plugins.emulator.account import Account
 from router_plugins.emulator.faults import Faults
+from router_plugins.emulator.lane import Lane, Try
 from router_plugins.emulator.push_connection import PushConnection
 from router_plugins.emulator.push_request import Signer, is_loopback
 from router_plugins.emulator.queue import Clock
@@ -29,9 +28,6 @@ REPLY_TIMEOUT = 5.0
 """Seconds in which an endpoint must answer (PROTOCOL 2.6)."""
 
 KEPT_ANSWERS = 10_000
-
-_IDLE = 30.0
-"""Seconds after which a lane without pushes looks whether its subscription is still there."""
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,27 +76,27 @@ class Pushes:
         self._fast = fast
         self._in_flight = in_flight
         self._random = Random()  # noqa: S311 - spreads redeliveries
-        self._lanes: dict[tuple[str, str], _Lane] = {}
+        self._lanes: dict[tuple[str, str], Lane] = {}
 
     def start(self, pushes: Iterable[Push]) -> None:
         """Begin to make these pushes."""
         reordering = self._faults().reordering
         for push in pushes:
-            self._add(_Try(push, 1), self._random.random() if self._happens(reordering) else 0.0)
+            self._add(Try(push, 1), self._random.random() if self._happens(reordering) else 0.0)
 
     def pending(self) -> int:
         """Return how many pushes wait or are under way."""
         return sum(lane.pending for lane in self._lanes.values())
 
-    def _add(self, one: _Try, wait: float) -> None:
+    def _add(self, one: Try, wait: float) -> None:
         key = (one.push.subscription.topic, one.push.subscription.name)
         lane = self._lanes.get(key)
         if lane is None:
-            lane = self._lanes[key] = _Lane(self._in_flight)
+            lane = self._lanes[key] = Lane(self._in_flight)
             self._tasks.start_soon(self._run, key, lane)
         lane.add(one, wait)
 
-    async def _run(self, key: tuple[str, str], lane: _Lane) -> None:
+    async def _run(self, key: tuple[str, str], lane: Lane) -> None:
         """Make a lane's pushes when they are due, until its subscription is gone."""
         try:
             async with anyio.create_task_group() as tasks:
@@ -109,11 +105,11 @@ class Pushes:
                     if one is not None:
                         await lane.slots.acquire()
                         tasks.start_soon(self._work, lane, one)
+                del self._lanes[key]  # before anything else can run: a push that comes now gets a new lane
         finally:
-            del self._lanes[key]
             lane.close()
 
-    async def _work(self, lane: _Lane, one: _Try | None) -> None:
+    async def _work(self, lane: Lane, one: Try | None) -> None:
         """Make one push after the other over one connection, while there are some that are due."""
         connection: PushConnection | None = None
         try:
@@ -131,7 +127,7 @@ class Pushes:
             lane.keep(connection)
             lane.slots.release()
 
-    def _settle(self, one: _Try, current: Subscription, reply: Reply, seconds: float) -> None:
+    def _settle(self, one: Try, current: Subscription, reply: Reply, seconds: float) -> None:
         """Book a reply and decide what follows; a status from 200 to 399 counts as success (PROTOCOL 2.6)."""
         status, error = reply
         wait: float | None = None
@@ -144,7 +140,7 @@ class Pushes:
         )  # fmt: skip
         self.answers.append(answer)
 
-    def _after(self, one: _Try, current: Subscription, *, answered: bool) -> float | None:
+    def _after(self, one: Try, current: Subscription, *, answered: bool) -> float | None:
         """Return in how many seconds the push is made again, None when that was it."""
         origin = one.push.message.origin
         if origin is not None:
@@ -153,13 +149,13 @@ class Pushes:
             if origin is not None:
                 origin.ledger.answered(origin.index)
             if self._happens(self._faults().duplicates):
-                self._add(_Try(one.push, one.attempt + 1, surplus=True), 0.0)
+                self._add(Try(one.push, one.attempt + 1, surplus=True), 0.0)
             return None
         wait = redelivery_wait(current.attributes.notify_strategy, one.attempt, self._random)
         if wait is None:
             self._give_up(one.push, current.attributes.dead_letter_queue)
             return None
-        self._add(_Try(one.push, one.attempt + 1), wait / self._fast)
+        self._add(Try(one.push, one.attempt + 1), wait / self._fast)
         return wait / self._fast
 
     def _give_up(self, push: Push, dead_letter_queue: str) -> None:
@@ -200,66 +196,3 @@ class Pushes:
         except (OSError, ValueError) as error:
             return (None, str(error) or type(error).__name__), None
         return (status, ""), connection if connection.usable else None
-
-
-class _Try(msgspec.Struct, frozen=True, gc=False):
-    """One attempt at a push; a `surplus` one is a duplicate to order, which is neither booked nor made again."""
-
-    push: Push
-    attempt: int
-    surplus: bool = False
-
-
-class _Lane:
-    """The pushes of one subscription by the time they are due, and the connections that were kept."""
-
-    def __init__(self, in_flight: int) -> None:
-        self.pending = 0
-        self.slots = anyio.Semaphore(in_flight)
-        self._due: list[tuple[float, int, _Try]] = []
-        self._number = 0
-        self._changed = anyio.Event()
-        self._kept: list[PushConnection] = []
-
-    def add(self, one: _Try, wait: float) -> None:
-        """Have a push made in so many seconds."""
-        self.pending += 1
-        self._number += 1
-        heappush(self._due, (monotonic() + wait if wait else 0.0, self._number, one))
-        self._changed.set()
-
-    def due_now(self) -> _Try | None:
-        """Return a push that is due, if there is one."""
-        if self._due and self._due[0][0] <= monotonic():
-            return heappop(self._due)[2]
-        return None
-
-    async def next_due(self) -> _Try | None:
-        """Wait for the next push that is due; None when there was none for a while."""
-        while (one := self.due_now()) is None:
-            left = self._due[0][0] - monotonic() if self._due else _IDLE
-            self._changed = anyio.Event()
-            with anyio.move_on_after(left) as scope:
-                await self._changed.wait()
-            if scope.cancelled_caught and not self._due:
-                return None
-        return one
-
-    def kept(self) -> PushConnection | None:
-        """Return a connection that can be used again, if there is one."""
-        while self._kept:
-            connection = self._kept.pop()
-            if connection.usable:
-                return connection
-        return None
-
-    def keep(self, connection: PushConnection | None) -> None:
-        """Keep a connection for later."""
-        if connection is not None:
-            self._kept.append(connection)
-
-    def close(self) -> None:
-        """Close the connections."""
-        for connection in self._kept:
-            connection.close()
-        self._kept.clear()

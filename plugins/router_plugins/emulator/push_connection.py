@@ -1,7 +1,7 @@
 """A kept HTTP/1.1 connection that posts pushes, one after the other.
 
-Not aiohttp's client: it takes 0.35 ms of CPU for a push, which with the signature's 0.1 ms is more than a router under
-test takes to receive it; this takes 0.05 ms. The parsing is httptools'.
+Not aiohttp's client: 21,000 signed pushes took 11.4 s of CPU with it and take 6.2 s with this, of which 2.5 s are
+signatures. The parsing is httptools'.
 """
 
 from __future__ import annotations

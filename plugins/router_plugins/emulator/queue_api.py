@@ -11,6 +11,7 @@ from aiohttp import web
 from router_plugins.emulator import listing, xml
 from router_plugins.emulator.account import Account
 from router_plugins.emulator.errors import ServiceError
+from router_plugins.emulator.limits import whole_number
 from router_plugins.emulator.polls import LongPolls
 from router_plugins.emulator.queue import DEFAULT_PRIORITY, Lease, Queue, QueueAttributes, Stored
 from router_plugins.emulator.wire import Call, created, empty, reply
@@ -207,9 +208,4 @@ def _milliseconds(seconds: float) -> int:
 
 
 def _number(fields: dict[str, str], name: str, low: int, high: int) -> int | None:
-    text = fields.get(name)
-    if text is None:
-        return None
-    if not text.isdecimal() or not low <= int(text) <= high:
-        raise ServiceError("InvalidArgument", f"{name} must be a number from {low} to {high}.")
-    return int(text)
+    return whole_number(fields[name], name, low, high) if name in fields else None

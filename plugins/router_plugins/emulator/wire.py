@@ -14,6 +14,7 @@ from aiohttp import web
 
 from router_plugins.emulator import xml
 from router_plugins.emulator.errors import ServiceError
+from router_plugins.emulator.limits import whole_number
 from router_plugins.emulator.queue import Clock
 from router_plugins.mns.signing import V4_ALGORITHM, body_matches, sign_v2, sign_v4, signed_date
 
@@ -39,9 +40,7 @@ class Call(msgspec.Struct, frozen=True):
         text = self.query.get(name)
         if text is None and default is not None:
             return default
-        if text is None or not text.isdecimal() or not low <= int(text) <= high:
-            raise ServiceError("InvalidQueryString", f"{name} must be a number from {low} to {high}.")
-        return int(text)
+        return whole_number(text or "", name, low, high, code="InvalidQueryString")
 
 
 async def checked(request: web.Request, access_keys: Mapping[str, str], clock: Clock) -> Call:
@@ -57,7 +56,10 @@ async def checked(request: web.Request, access_keys: Mapping[str, str], clock: C
     _check_signature(request.method, target, headers, access_keys, date)
     if abs(date.timestamp() - clock()) > _WINDOW:
         raise ServiceError("TimeExpired")
-    body = await request.read()
+    try:
+        body = await request.read()
+    except web.HTTPRequestEntityTooLarge as error:
+        raise ServiceError("InvalidArgument", "The request body is too large.") from error
     if (claim := headers.get("content-md5")) is not None and not body_matches(claim, body):
         raise ServiceError("InvalidDigest")
     return Call(dict(request.match_info), query_of(target), headers, body, f"http://{request.host}")

@@ -68,7 +68,7 @@ def leaves(values: Mapping[str, object]) -> str:
 
 def document(name: str, children: str) -> bytes:
     """Write a whole reply body; the declaration has a blank before its end, as the service's (PROTOCOL 1.5)."""
-    return f'<?xml version="1.0" ?><{name} xmlns="{NAMESPACE}">{children}</{name}>'.encode()
+    return f'<?xml version="1.0" ?><{name} xmlns="{NAMESPACE}">{children}</{name}>'.encode(errors="replace")
 
 
 def check_writable(text: str) -> None:

@@ -5,7 +5,9 @@ Facts about aiokafka 0.14 that this file is built on:
 * Why a connection failed (a wrong password, say) is only in its log: its error says "Unable to bootstrap".
 * An idempotent producer tries a batch again without end while the broker is away, and no duplicate comes of that. A
   batch that does fail has used up its sequence number: the partition answers OutOfOrderSequenceNumber from then on
-  (aio-libs/aiokafka issue 1017). So a producer of which one batch failed is ended, and another one made.
+  (aio-libs/aiokafka issue 1017). So a producer of which one batch failed is ended, and another one made; and batches
+  may not expire, as they do after a request's timeout when a partition has no leader.
+* `start()` that is cancelled leaves a connection open. So it runs in a task of its own, and callers come and go.
 * `stop()` waits for its batches without end while the broker is away.
 """
 
@@ -13,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import ssl
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -29,6 +32,8 @@ BATCH_BYTES = 128 * 1024
 """More is no faster, less is slower."""
 PATIENCE = 5.0
 """Seconds that a producer which is to end has for what is under way."""
+START = 10
+"""Requests' timeouts that connecting may take, with several servers and steps; aiokafka ends each step by itself."""
 
 
 class Builder(Protocol):
@@ -97,7 +102,7 @@ def make_producer(settings: Settings) -> Producer:
             "sasl_plain_username": settings.sasl.username,
             "sasl_plain_password": str(settings.sasl.password),
         }
-    untyped = cast("Any", aiokafka).AIOKafkaProducer(
+    made = cast("Any", aiokafka).AIOKafkaProducer(
         bootstrap_servers=list(settings.servers),
         client_id="directmail-router",
         enable_idempotence=True,  # implies acks=all
@@ -109,20 +114,22 @@ def make_producer(settings: Settings) -> Producer:
         ssl_context=settings.tls,
         **login,
     )
-    return cast("Producer", untyped)
+    made._message_accumulator._batch_ttl = math.inf  # noqa: SLF001 - no public setting
+    return cast("Producer", made)
 
 
 @asynccontextmanager
-async def producing(producer: Producer, settings: Settings) -> AsyncGenerator[Producer]:
-    """Keep a producer connected for as long as the block; raise `Retry` when it cannot be."""
+async def producing(settings: Settings) -> AsyncGenerator[Producer]:
+    """Make a producer and keep it connected for as long as the block; raise `Retry` when it cannot be."""
+    producer = make_producer(settings)
     try:
         with _heard_errors() as heard:
             try:
-                async with asyncio.timeout(settings.timeout):
+                async with asyncio.timeout(settings.timeout * START):
                     await producer.start()
             except (aiokafka.errors.KafkaError, OSError) as error:
-                cause = str(error) or f"no answer within {settings.timeout:g} s"
-                raise Retry("; ".join(dict.fromkeys(heard)) or f"{', '.join(settings.servers)}: {cause}") from error
+                cause = "; ".join(dict.fromkeys(heard)) or str(error) or "no answer"
+                raise Retry(f"no connection to {', '.join(settings.servers)}: {cause}") from error
         yield producer
     finally:
         with anyio.CancelScope(shield=True):

@@ -14,7 +14,7 @@ import re
 import ssl
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Literal, cast
 from zlib import crc32
@@ -27,7 +27,8 @@ from aiokafka.errors import KafkaError
 from router import Batch, ConfigError, Deliver, Event, Partial, Reject, Retry, Sink
 from router.units import Duration, Size
 from router_plugins.kafka.lane import Lane, Outcomes, Record
-from router_plugins.kafka.producer import Producer, Sasl, Settings, make_producer, producing
+from router_plugins.kafka.producer import Producer, Sasl, Settings
+from router_plugins.kafka.session import Session
 from router_plugins.template import parse
 
 LONGEST_TOPIC = 249
@@ -83,14 +84,18 @@ class Kafka(Sink, frozen=True, kw_only=True):
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[Deliver]:
         """Connect at the first delivery, and again whenever the producer must be replaced."""
-        async with AsyncExitStack() as connection:
-            yield _Connection(self, connection).deliver
+        connection = _Connection(self)
+        try:
+            yield connection.deliver
+        finally:
+            with anyio.CancelScope(shield=True):
+                await connection.close()
 
 
 class _Connection:
-    """The producer in use, and what must outlive it."""
+    """The session in use, and what must outlive it."""
 
-    def __init__(self, sink: Kafka, stack: AsyncExitStack) -> None:
+    def __init__(self, sink: Kafka) -> None:
         self._settings = Settings(
             servers=sink.servers,
             tls=_tls(sink),
@@ -100,12 +105,10 @@ class _Connection:
         )
         self._record_of = _recorder(sink)
         self._partition_of = _PARTITIONERS[sink.partitioner]
-        self._stack = stack
-        self._producer: Producer | None = None
-        self._lanes: dict[tuple[str, int], Lane] = {}
+        self._session: Session | None = None
         self._confirmed: set[str] = set()
         self._singly: set[str] = set()
-        self._connecting = anyio.Lock()
+        self._replacing = anyio.Lock()
 
     async def deliver(self, batch: Batch) -> None:
         """Send a batch to all its partitions at once; raise for what is not confirmed in time."""
@@ -117,27 +120,33 @@ class _Connection:
                 by_topic[topic].append(record)
             except Reject as error:
                 outcomes[index] = error
-        producer = await self._connected()
+        session = await self._current()
+        producer = await session.producer()
         with anyio.move_on_after(self._settings.timeout + GRACE):
             async with anyio.create_task_group() as group:
                 for topic, records in by_topic.items():
-                    group.start_soon(self._send, producer, topic, records, outcomes)
+                    group.start_soon(self._send, session, producer, topic, records, outcomes)
         _raise_for(outcomes, len(batch), f"{self._settings.servers[0]} did not confirm in time")
 
-    async def _connected(self) -> Producer:
-        """Return a producer that works, as far as is known; raise `Retry` when none can be had."""
-        async with self._connecting:
-            if any(lane.broken for lane in self._lanes.values()):
-                self._singly = {topic for (topic, _), lane in self._lanes.items() if lane.too_large}
-                self._producer = None
-                self._lanes = {}
-                await self._stack.aclose()
-            if self._producer is None:
-                fresh = make_producer(self._settings)
-                self._producer = await self._stack.enter_async_context(producing(fresh, self._settings))
-            return self._producer
+    async def close(self) -> None:
+        """Disconnect."""
+        if self._session is not None:
+            await self._session.end()
 
-    async def _send(self, producer: Producer, topic: str, records: Sequence[Record], outcomes: Outcomes) -> None:
+    async def _current(self) -> Session:
+        """Return the session, or another one when that is over."""
+        async with self._replacing:
+            if self._session is not None and self._session.is_over:
+                await self._session.end()
+                self._singly = {topic for (topic, _), lane in self._session.lanes.items() if lane.too_large}
+                self._session = None
+            if self._session is None:
+                self._session = Session(self._settings)
+            return self._session
+
+    async def _send(
+        self, session: Session, producer: Producer, topic: str, records: Sequence[Record], outcomes: Outcomes
+    ) -> None:
         """Send one topic's records, all its partitions at once."""
         partitions = await _partitions(producer, topic)
         if not partitions:
@@ -150,14 +159,11 @@ class _Connection:
             by_partition[partitions[number % len(partitions)]].append(record)
         async with anyio.create_task_group() as group:
             for partition, some in by_partition.items():
-                group.start_soon(self._lane(producer, topic, partition).send, some, outcomes)
-
-    def _lane(self, producer: Producer, topic: str, partition: int) -> Lane:
-        lane = self._lanes.get((topic, partition))
-        if lane is None:
-            lane = Lane(producer, topic, partition, self._confirmed, singly=topic in self._singly)
-            self._lanes[topic, partition] = lane
-        return lane
+                lane = session.lanes.get((topic, partition))
+                if lane is None:
+                    lane = Lane(producer, topic, partition, self._confirmed, singly=topic in self._singly)
+                    session.lanes[topic, partition] = lane
+                group.start_soon(lane.send, some, outcomes)
 
 
 async def _partitions(producer: Producer, topic: str) -> Sequence[int]:

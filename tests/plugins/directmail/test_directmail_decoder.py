@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from router.errors import ConfigError, Undecodable
 from router.event import ENVELOPE_FIELDS, Event
 from router_plugins.directmail.decoder import DirectMail
-from router_plugins.directmail.fields import NAMES, Result
+from router_plugins.directmail.fields import NAMES, RESERVED, Result
 from router_plugins.directmail.identity import id_of_delivery
 
 Decode = Callable[..., Event]
@@ -31,6 +31,7 @@ def test_it_speaks_only_of_fields_that_exist() -> None:
     assert DirectMail.account in NAMES
     assert NAMES.issuperset(DirectMail.narrow)
     assert NAMES.isdisjoint(ENVELOPE_FIELDS)
+    assert RESERVED.issuperset(ENVELOPE_FIELDS)
     assert Result.__struct_fields__[:12] == (
         "env_id", "msg_id", "account", "from_", "rcpt", "recv_time", "end_time", "status", "event", "region",
         "err_code", "err_msg",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -21,9 +22,15 @@ GOOD = START + b"Content-Length: 2\r\n\r\nhi"
 BRIEF = 0.1
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
+@pytest.fixture(params=[False, True], ids=["asyncio", "uvloop"])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]:
+    return "asyncio", {"use_uvloop": request.param}
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    with anyio.fail_after(5):
+        while not condition():  # noqa: ASYNC110 - what is looked at belongs to the code under test
+            await anyio.sleep(0.002)
 
 
 class Service:
@@ -98,10 +105,10 @@ def route(method: bytes, target: bytes) -> Any:
 @pytest.fixture
 def serve() -> Callable[..., Any]:
     @asynccontextmanager
-    async def serving(*, hold: bool = False, ssl: Any = None, **limits: Any) -> AsyncGenerator[Service]:
+    async def serving(*, hold: bool = False, tls: Any = None, **limits: Any) -> AsyncGenerator[Service]:
         counted: list[str] = []
         front = Front(Limits(**limits), route, counted.append)
-        async with front.serve("127.0.0.1", 0, ssl) as (_, port), anyio.create_task_group() as tasks:
+        async with front.serve("127.0.0.1", 0, tls) as (_, port), anyio.create_task_group() as tasks:
             service = Service(port, front)
             service.counted = counted
             if not hold:
@@ -143,8 +150,7 @@ async def test_answers_given_out_of_order_are_written_in_order(serve: Any) -> No
     async with serve(hold=True) as service:
         client = await service.connect()
         await client.send(GOOD)
-        while not service.taken:
-            await anyio.sleep(0)
+        await until(lambda: service.taken)
         await client.send(GOOD)
         [second] = await service.front.take()
         service.front.answer([second], refusal(HTTPStatus.SERVICE_UNAVAILABLE, "later", retry_after=0.2))
@@ -253,8 +259,7 @@ async def test_a_client_that_is_gone_before_its_answer_harms_nobody(serve: Any) 
         gone, other = await service.connect(), await service.connect()
         await gone.send(GOOD)
         await other.send(GOOD)
-        while len(service.taken) < 2:
-            await anyio.sleep(0)
+        await until(lambda: len(service.taken) == 2)
         gone.writer.transport.abort()
         await anyio.sleep(0.02)
         service.open.set()
@@ -293,9 +298,7 @@ async def test_a_client_that_takes_no_answers_is_cut_off(serve: Any) -> None:
     async with serve(idle_timeout=0.2, max_pipelined=100_000) as service:
         client = await service.connect(limit=1)
         client.writer.write(GOOD.replace(b"/n", b"/x") * 200_000)
-        with anyio.fail_after(5):
-            while service.front._connections:
-                await anyio.sleep(0.02)
+        await until(lambda: not service.front._connections)
 
 
 async def test_trailers_and_bytes_that_are_no_text_are_taken(serve: Any) -> None:
@@ -312,8 +315,7 @@ async def test_what_is_here_at_the_end_is_answered_with_a_close(serve: Any) -> N
     async with serve(hold=True) as service:
         client, idle = await service.connect(), await service.connect()
         await client.send(GOOD)
-        while not service.taken:
-            await anyio.sleep(0)
+        await until(lambda: service.taken)
         service.front.stop()
         assert await idle.closed()
         with pytest.raises(OSError, match=r".*"):
@@ -325,13 +327,11 @@ async def test_what_is_here_at_the_end_is_answered_with_a_close(serve: Any) -> N
 
 
 async def test_requests_come_over_tls(serve: Any) -> None:
-    import ssl
-
     authority = trustme.CA()
     server, trusting = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), ssl.create_default_context()
     authority.issue_cert("127.0.0.1").configure_cert(server)
     authority.configure_trust(trusting)
-    async with serve(ssl=server) as service:
+    async with serve(tls=server) as service:
         client = await service.connect(ssl=trusting)
         await client.send(GOOD + START + b"Connection: close\r\nContent-Length: 0\r\n\r\n")
         assert await client.statuses(2) == [204, 204]

@@ -66,7 +66,7 @@ SINK = "departments.a.subscriptions.s.to"
         ('secret: {file: "\\0"}', ".secret.file", "the secret cannot be read: embedded null byte", ""),
         ("url: ${NO_SUCH}", ".url", "the environment variable NO_SUCH is not set", "${NO_SUCH:-DEFAULT}"),
         ('url: "${1X}"', ".url", "`${1X}` is no reference to an environment variable", "$$"),
-        ("url: a, url: b", ".url", "the key is there already, in line 9", "keep one"),
+        ("key: a, key: b", ".key", "the key is there already, in line 9", "keep one"),
         ("url: ftp", ".url", "`ftp` is no URL", "begin with https://"),
         ("key: bad", ".key", "this key is bad", ""),
         ("key: bug", "", "refused: ZeroDivisionError: a bug in check", ""),
@@ -267,7 +267,7 @@ def test_all_mistakes_are_reported_at_once_in_the_order_of_the_file(mistakes: Mi
 
 def test_problem_reads_as_one_line_that_editors_can_jump_to(mistakes: Mistakes) -> None:
     [found] = mistakes("departments: {a: {acounts: [x]}}")
-    assert str(found) == "x.yaml:5:18: departments.a.acounts: unknown key (did you mean `accounts`?)"
+    assert str(found) == "x.yaml:5:19: departments.a.acounts: unknown key (did you mean `accounts`?)"
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,11 @@ class Connection(asyncio.Protocol):
         """The client's address; empty where it is gone."""
         return str((self._transport.get_extra_info("peername") or ("",))[0])
 
+    @property
+    def unanswered(self) -> int:
+        """How many requests have no answer yet."""
+        return len(self._pending)
+
     # What the transport says.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -127,7 +132,7 @@ class Connection(asyncio.Protocol):
             self._front.paused.discard(self)
             self._arm()
             self._parse_on()
-            if not self._paused and not self._ended:
+            if not (self._paused or self._ended or self._transport.is_closing()):
                 self._transport.resume_reading()
 
     def end(self) -> None:

@@ -72,11 +72,11 @@ class Front:
         finally:
             self.stop()
             with anyio.move_on_after(LINGER / 2, shield=True):
-                await self._wait_empty()
+                await self._wait_closed()
             for connection in tuple(self._connections):
                 connection.abort()
             with anyio.move_on_after(LINGER / 2, shield=True):
-                await self._wait_empty()
+                await self._wait_closed()
 
     def stop(self) -> None:
         """Accept no more connections and requests; those that wait can still be taken and answered."""
@@ -152,7 +152,8 @@ class Front:
                 if connection.deadline <= now:
                     connection.expire()
 
-    async def _wait_empty(self) -> None:
-        while self._connections:
+    async def _wait_closed(self) -> None:
+        """Wait for the connections whose clients still take their last answer."""
+        while any(not connection.unanswered for connection in self._connections):
             self._left.clear()
             await self._left.wait()

@@ -1,0 +1,127 @@
+"""P4. For each subscription, at any time: journalled = delivered + filtered + parked + dead + pending."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import anyio
+import pytest
+from servers.daemon import free_port, post, running, text
+
+pytestmark = pytest.mark.anyio
+
+DEPARTMENTS = """
+  a:
+    accounts: ["*@shop.example.com"]
+    subscriptions:
+      failed: {match: {type: Deliver:SendFailed}, to: {type: file, path: "{out}/failed.jsonl"}}
+      all: {to: {type: file, path: "{out}/all.jsonl"}}
+      dead: {to: {type: webhook, url: "http://127.0.0.1:DEAD/"}}
+  b:
+    accounts: ["*@other.example"]
+    subscriptions:
+      all: {to: {type: file, path: "{out}/b.jsonl"}}
+"""
+
+
+def adds_up(balance: dict[str, Any]) -> bool:
+    parts = ("delivered", "filtered", "parked", "dead", "pending")
+    return bool(balance["journalled"] == sum(balance[p] for p in parts))
+
+
+async def test_the_balance_holds_while_running_and_after(tmp_path: Path) -> None:
+    answered: dict[int, int] = {}
+    with running(tmp_path, DEPARTMENTS.replace("DEAD", str(free_port()))) as daemon:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(post, daemon.url, range(2000), answered)
+            for _ in range(3):
+                report = await anyio.to_thread.run_sync(daemon.verify)
+                assert report["ok"], report
+                assert all(adds_up(b) for b in report["subscriptions"])
+        await post(daemon.url, range(5000, 5200), answered, status=4)
+        await anyio.to_thread.run_sync(daemon.wait_settled, "a/failed", "a/all", "b/all")
+        await anyio.to_thread.run_sync(daemon.stop)
+        report = daemon.verify()
+    rows = {b["name"]: b for b in report["subscriptions"]}
+    assert report["ok"]
+    assert all(adds_up(b) for b in rows.values())
+    assert (rows["a/failed"]["delivered"], rows["a/failed"]["filtered"]) == (200, 2000)
+    assert (rows["a/all"]["delivered"], rows["a/all"]["filtered"]) == (2200, 0)
+    assert (rows["b/all"]["delivered"], rows["b/all"]["filtered"]) == (0, 2200)
+    assert (rows["a/dead"]["delivered"], rows["a/dead"]["pending"]) == (0, 2200)
+
+
+@pytest.mark.parametrize("cheat", ["delivered = delivered - 1, filtered = filtered + 1", "delivered = delivered + 1"])
+async def test_verify_finds_cooked_books(tmp_path: Path, cheat: str) -> None:
+    """Whether the sum still fits or not: the journal's own events say what should have been delivered."""
+    answered: dict[int, int] = {}
+    with running(tmp_path, DEPARTMENTS.replace("DEAD", str(free_port()))) as daemon:
+        await post(daemon.url, range(50), answered)
+        await anyio.to_thread.run_sync(daemon.wait_settled, "a/all")
+        await anyio.to_thread.run_sync(daemon.stop)
+        assert daemon.cli("verify", str(daemon.config)).returncode == 0
+        with sqlite3.connect(tmp_path / "state" / "journal.db") as sql:
+            sql.execute(f"UPDATE progress SET {cheat} WHERE name = 'a/all'")
+        sql.close()
+        assert daemon.cli("verify", str(daemon.config)).returncode == 1
+        report = daemon.verify()
+    assert [b["name"] for b in report["subscriptions"] if b["problem"]] == ["a/all"]
+
+
+async def test_what_cannot_be_decoded_is_answered_kept_and_shown(tmp_path: Path) -> None:
+    bodies = [b"", b"junk", b'{"specversion":"1.0"', b"<a", b"\xff\xfe"]
+    with running(tmp_path, DEPARTMENTS.replace("DEAD", str(free_port())).replace("*@other.example", "*")) as daemon:
+        async with aiohttp.ClientSession() as session:
+            for body in [*bodies, text(1)]:
+                async with session.post(daemon.url, data=body) as response:
+                    assert response.status == 204
+        await anyio.to_thread.run_sync(daemon.wait_settled, "b/all")
+        status = daemon.status()
+        lines = daemon.lines("b.jsonl")
+    assert status["undecodable"] == len(bodies)
+    assert [line["type"] for line in lines].count("Undecodable") == len(bodies)
+    assert all(line["reason"] for line in lines if line["type"] == "Undecodable")
+
+
+async def test_a_full_journal_refuses_with_503_and_intake_resumes_by_itself(tmp_path: Path) -> None:
+    """The quota is reached because one destination is dead; when its events are settled, intake goes on."""
+    from aiohttp import web
+
+    port = free_port()
+    answered: dict[int, int] = {}
+    departments = f"""
+  a:
+    accounts: ["*"]
+    subscriptions:
+      hook: {{to: {{type: webhook, url: "http://127.0.0.1:{port}/"}}, delivery: {{retry_min: 10ms, retry_max: 100ms}}}}
+"""
+    got: set[str] = set()
+
+    async def take(request: web.Request) -> web.Response:
+        got.add((await request.json())["env_id"])
+        return web.Response(status=204)
+
+    with running(tmp_path, departments, top="journal: {type: sqlite, quota: 300KiB}") as daemon:
+        await post(daemon.url, range(3000), answered)
+        assert set(answered.values()) == {204, 503}
+        assert not daemon.status()["ready"]
+        app = web.Application()
+        app.router.add_post("/", take)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, "127.0.0.1", port).start()
+            await anyio.to_thread.run_sync(daemon.wait_settled)
+            with anyio.fail_after(20):
+                while not daemon.status()["ready"]:
+                    await anyio.sleep(0.1)
+            again: dict[int, int] = {}
+            await post(daemon.url, range(10_000, 10_050), again)
+            await anyio.to_thread.run_sync(daemon.wait_settled)
+        finally:
+            await runner.cleanup()
+    assert set(again.values()) == {204}
+    assert got == {str(n) for n, s in {**answered, **again}.items() if s == 204}
