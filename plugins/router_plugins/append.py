@@ -90,7 +90,7 @@ class Appender:
         """Return the open file, opening it where needed; the one unused for longest is closed for it."""
         fd = self._open.get(path)
         if fd is not None:
-            if True:
+            if _is_at(fd, path):
                 self._open.move_to_end(path)
                 return fd
             os.close(self._open.pop(path))

@@ -15,7 +15,6 @@ import re
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Annotated, Literal
 
@@ -23,9 +22,10 @@ import anyio
 import anyio.to_thread
 import msgspec
 
-from router import Batch, ConfigError, Deliver, Event, Partial, Reject, Retry, Sink
+from router import Batch, ConfigError, Deliver, Event, Reject, Retry, Sink
 from router_plugins.append import Appender
-from router_plugins.template import Part, parse
+from router_plugins.failures import raise_for
+from router_plugins.template import parse
 
 LONGEST_VALUE = 72
 """Bytes that a field's value takes in a path at most, so that three of them fit into one name."""
@@ -49,8 +49,7 @@ class File(Sink, frozen=True, kw_only=True):
 
     def check(self) -> None:
         """Refuse a template that cannot give the path of a file."""
-        parts = parse(self.path, "path").parts
-        sample = "".join([_sample(part) for part in parts])
+        sample = parse(self.path, "path").sample("x" * LONGEST_VALUE)
         if not sample.isprintable():
             raise ConfigError("path", "has a control character in it")
         if sample.endswith("/"):
@@ -84,7 +83,7 @@ class File(Sink, frozen=True, kw_only=True):
             texts = {path: b"".join(some) for path, some in lines.items()}
             async with alone:
                 failed = await anyio.to_thread.run_sync(appender.append, texts)
-            _raise_for(batch, errors | _by_index(failed, indices))
+            raise_for(errors | _by_index(failed, indices), len(batch))
 
         try:
             yield deliver
@@ -113,13 +112,6 @@ def _percent(char: str) -> str:
     return "".join([f"%{byte:02X}" for byte in char.encode(errors="surrogatepass")])
 
 
-def _sample(part: Part) -> str:
-    """Return the longest text that a part of the path can become."""
-    if part.format:
-        return datetime(2026, 11, 23, 23, 59, 59, 999999, tzinfo=UTC).strftime(part.format)
-    return part.text or "x" * LONGEST_VALUE
-
-
 def _line(event: Event, form: str) -> bytes:
     """Return the event as one line, with its newline; raise `Reject` where its bytes are several."""
     if form == "json":
@@ -128,15 +120,6 @@ def _line(event: Event, form: str) -> bytes:
     if b"\n" in raw[:-1]:
         raise Reject("the message has a line break in it, which a line of a file cannot hold; use form: json")
     return raw if raw.endswith(b"\n") else raw + b"\n"
-
-
-def _raise_for(batch: Batch, errors: Mapping[int, Retry | Reject]) -> None:
-    """Raise `Retry` when nothing could be written, `Partial` when something could."""
-    retries = [error for error in errors.values() if isinstance(error, Retry)]
-    if retries and len(retries) == len(batch):
-        raise retries[0]
-    if errors:
-        raise Partial(errors)
 
 
 def _by_index(failed: Mapping[str, OSError], indices: Mapping[str, Sequence[int]]) -> dict[int, Retry | Reject]:

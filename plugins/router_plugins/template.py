@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from string import Formatter
 from typing import TypeAlias
 
@@ -49,6 +50,11 @@ class Template(msgspec.Struct, frozen=True):
     def render(self, event: Event, clean: Clean) -> str:
         """Fill the places in; an absent field is given to `clean` as an empty text."""
         return "".join([part.render(event, clean) for part in self.parts])
+
+    def sample(self, value: str) -> str:
+        """Fill every field in with `value`, and a late time, to see what the template can become."""
+        moment = datetime(2026, 11, 23, 23, 59, 59, 999999, tzinfo=UTC)
+        return "".join([moment.strftime(p.format) if p.format else p.text or value for p in self.parts])
 
 
 def parse(text: str, place: str) -> Template:

@@ -31,8 +31,9 @@ import aiohttp
 import anyio
 import msgspec
 
-from router import Batch, ConfigError, Deliver, Event, Partial, Reject, Retry, Secret, Sink
+from router import Batch, ConfigError, Deliver, Event, Reject, Retry, Secret, Sink
 from router.units import Duration
+from router_plugins.failures import raise_for
 from router_plugins.webhook_answers import cause, excerpt, is_success, outcome
 
 ANSWER = 1024
@@ -137,10 +138,7 @@ async def _deliver_in_turn(session: aiohttp.ClientSession, requests: _Requests, 
         except Retry as error:
             errors.update(dict.fromkeys(range(index, len(batch)), error))
             break
-    if len(batch) == 1 and errors:
-        raise errors[0]
-    if errors:
-        raise Partial(errors)
+    raise_for(errors, len(batch))
 
 
 async def _post(session: aiohttp.ClientSession, requests: _Requests, event: Event) -> None:

@@ -19,14 +19,19 @@ BAD_CONFIG = 78
 FAILED = 1
 
 
-def build() -> typer.Typer:
-    """Return the application with every command, the plugins' among them."""
+OURS = {"run": run.run, "check": run.check, "status": inspect.status, "verify": inspect.verify, "decode": decode.decode}
+
+
+def build(command: str) -> typer.Typer:
+    """Return the application; the commands of plugins are loaded unless one of ours is asked for."""
     app = typer.Typer(
         name="router", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
         help="Route the delivery results of Alibaba Cloud DirectMail to the departments that want them.",
     )
-    for command in (run.run, run.check, inspect.status, inspect.verify, decode.decode):
-        app.command()(command)
+    for name, ours in OURS.items():
+        app.command(name=name)(ours)
+    if command in OURS:
+        return app
     for entry in sorted(entry_points(group="router.commands"), key=lambda e: e.name):
         loaded = entry.load()
         if isinstance(loaded, typer.Typer):
@@ -39,7 +44,7 @@ def build() -> typer.Typer:
 def main() -> None:
     """Run the command line."""
     try:
-        build()()
+        build(sys.argv[1] if len(sys.argv) > 1 else "")()
     except* RouterError as group:
         errors = list(_leaves(group))
         for error in errors:

@@ -105,7 +105,7 @@ def _value(hint: Any, text: Text) -> Any:
         raise _unfit(hint, text, 'for an empty text write ""' if bare is str else "")
     if (known := choices(bare)) is not None:
         if text.text not in known:
-            raise _unfit(hint, text, "" if text.replaced else nearest(text.text, known))
+            raise _unfit(hint, text, nearest(text.text, known))
         return known[text.text]
     read = next((_QUANTITIES[meta] for meta in metas(hint) if meta in _QUANTITIES), _READERS.get(bare))
     try:

@@ -219,8 +219,11 @@ async def test_new_folders_and_files_are_synced_into_the_folder_above(
 ) -> None:
     """Without it a power cut may take a file away whose lines are on disk."""
     synced: list[str] = []
-    fsync = os.fsync
-    monkeypatch.setattr(os, "fsync", lambda fd: (synced.append(str(Path(f"/dev/fd/{fd}").readlink())), fsync(fd)))
+
+    def record(fd: int) -> None:
+        synced.append(str(Path(f"/dev/fd/{fd}").readlink()))
+
+    monkeypatch.setattr(os, "fsync", record)
     await write(File(path=f"{tmp_path}/a/b/log.jsonl"), make_events(1))
     assert synced == [str(tmp_path), str(tmp_path / "a"), str(tmp_path / "a" / "b")]
 

@@ -24,8 +24,9 @@ import msgspec
 from aiokafka import partitioner
 from aiokafka.errors import KafkaError
 
-from router import Batch, ConfigError, Deliver, Event, Partial, Reject, Retry, Sink
+from router import Batch, ConfigError, Deliver, Event, Reject, Retry, Sink
 from router.units import Duration, Size
+from router_plugins.failures import raise_for
 from router_plugins.kafka.lane import Lane, Outcomes, Record
 from router_plugins.kafka.producer import Producer, Sasl, Settings
 from router_plugins.kafka.session import Session
@@ -72,9 +73,11 @@ class Kafka(Sink, frozen=True, kw_only=True):
         for server in self.servers:
             if not _SERVER.fullmatch(server):
                 raise ConfigError("servers", f"{server!r} is no host:port", "such as kafka.example.com:9092")
-        for part in parse(self.topic, "topic").parts:
-            if _UNSAFE.search(part.text) or (part.format and "/" in part.format):
-                raise ConfigError("topic", "has a character that no topic has", "letters, digits and . _ -")
+        sample = parse(self.topic, "topic").sample("x")
+        if _UNSAFE.search(sample):
+            raise ConfigError("topic", "has a character that no topic has", "letters, digits and . _ -")
+        if len(sample) > LONGEST_TOPIC:
+            raise ConfigError("topic", f"is longer than {LONGEST_TOPIC} characters")
         if self.ca and not self.tls:
             raise ConfigError("ca", "has no meaning without tls", "add tls: true")
         if self.request_timeout <= 0:
@@ -118,15 +121,22 @@ class _Connection:
             try:
                 topic, record = self._record_of(index, event)
                 by_topic[topic].append(record)
-            except Reject as error:
-                outcomes[index] = error
+            except Reject as refusal:
+                outcomes[index] = refusal
+        if by_topic:
+            await self._send_all(by_topic, outcomes)
+        late = Retry(f"{self._settings.servers[0]} did not confirm in time")
+        errors = {index: error for index in range(len(batch)) if (error := outcomes.get(index, late)) is not None}
+        raise_for(errors, len(batch))
+
+    async def _send_all(self, by_topic: Mapping[str, Sequence[Record]], outcomes: Outcomes) -> None:
+        """Send all topics' records at once; return when all have an outcome or the time is over."""
         session = await self._current()
         producer = await session.producer()
         with anyio.move_on_after(self._settings.timeout + GRACE):
             async with anyio.create_task_group() as group:
                 for topic, records in by_topic.items():
                     group.start_soon(self._send, session, producer, topic, records, outcomes)
-        _raise_for(outcomes, len(batch), f"{self._settings.servers[0]} did not confirm in time")
 
     async def close(self) -> None:
         """Disconnect."""
@@ -171,17 +181,6 @@ async def _partitions(producer: Producer, topic: str) -> Sequence[int]:
     with anyio.move_on_after(FIND_TOPIC), suppress(KafkaError):
         return sorted(await producer.partitions_for(topic))
     return ()
-
-
-def _raise_for(outcomes: Outcomes, size: int, late: str) -> None:
-    """Raise for what is not delivered: `Retry` when nothing is, and it is worth another try; else `Partial`."""
-    retry = Retry(late)
-    errors = {index: error for index in range(size) if (error := outcomes.get(index, retry)) is not None}
-    retries = [error for error in errors.values() if isinstance(error, Retry)]
-    if retries and len(retries) == size:
-        raise retries[0]
-    if errors:
-        raise Partial(errors)
 
 
 def _recorder(sink: Kafka) -> Callable[[int, Event], tuple[str, Record]]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from email.utils import formatdate
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
 import aiohttp
@@ -17,6 +18,11 @@ from router import RouterError, Secret
 from router_plugins.mns import wire
 from router_plugins.mns.signing import content_md5, sign_v2
 from router_plugins.mns.wire import Fault, MnsMessage
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
+T = TypeVar("T")
 
 VERSION = "2015-06-06"
 EMPTY = "MessageNotExist"
@@ -72,7 +78,7 @@ class Retries(msgspec.Struct, frozen=True):
 
     def pause(self, failures: int) -> float:
         """Return the seconds to wait after that many failures: exponential, with full jitter above the half."""
-        most = min(self.longest, self.shortest * 2 ** (failures - 1))
+        most = min(self.longest, self.shortest * 2.0 ** min(failures - 1, 32))
         return random.uniform(most / 2, most)  # noqa: S311 - to spread the load
 
 
@@ -97,7 +103,7 @@ class QueueClient:
             if error.code == EMPTY:
                 return []
             raise
-        return wire.messages_of(wire.read(answer))
+        return _understood(answer, wire.messages_of)
 
     async def delete(self, handle: str) -> None:
         """Delete one message by the newest handle that it was received with."""
@@ -115,17 +121,17 @@ class QueueClient:
         """Hide a message for `seconds` (1..43200) from now; return its new handle, for the old one is void."""
         query = f"?ReceiptHandle={quote(handle, safe='')}&VisibilityTimeout={seconds}"
         answer = await self._request("PUT", f"{self._queue}/messages{query}")
-        return wire.texts_of(wire.read(answer))["ReceiptHandle"]
+        return _understood(answer, lambda root: wire.texts_of(root)["ReceiptHandle"])
 
     async def send(self, body: str, *, delay: int | None = None, priority: int | None = None) -> str:
         """Send a message and return its id. `delay` is in seconds; an answer that got lost makes it come twice."""
         document = wire.message(body, delay=delay, priority=priority)
         answer = await self._request("POST", f"{self._queue}/messages", document)
-        return wire.texts_of(wire.read(answer))["MessageId"]
+        return _understood(answer, lambda root: wire.texts_of(root)["MessageId"])
 
     async def attributes(self) -> dict[str, str]:
         """Return the queue's attributes by their names in the API (PROTOCOL 1.7)."""
-        return wire.texts_of(wire.read(await self._request("GET", self._queue)))
+        return _understood(await self._request("GET", self._queue), wire.texts_of)
 
     async def _request(self, method: str, target: str, body: bytes = b"", *, wait: float = 0) -> bytes:
         """Return the body of a 2xx answer, after as many tries as are worth it."""
@@ -182,6 +188,14 @@ async def open_queue(
 def _worth_another_try(error: MnsError | MnsUnreachableError) -> bool:
     """Say whether the same request may work in a moment (PROTOCOL 1.8)."""
     return isinstance(error, MnsUnreachableError) or error.status >= _FAILED_SERVICE or error.code == "QpsLimitExceeded"
+
+
+def _understood(answer: bytes, reader: Callable[[Element], T]) -> T:
+    """Read a 2xx answer; one that cannot be read is as good as none."""
+    try:
+        return reader(wire.read(answer))
+    except (ValueError, KeyError) as error:
+        raise MnsUnreachableError(f"the answer makes no sense: {error}") from error
 
 
 async def _read_capped(response: aiohttp.ClientResponse) -> bytes:

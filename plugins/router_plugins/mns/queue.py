@@ -104,8 +104,8 @@ class MnsQueue(Source, frozen=True, kw_only=True):
         """Pause after an empty answer that came before its time (PROTOCOL 1.6): else polls become a hot loop."""
         if waited < self.wait_seconds / 2:
             complain("early_empty", waited=round(waited, 3))
-        early = max(self.wait_seconds, self.pause) - waited
-        await anyio.sleep(min(self.pause, early))
+        due = self.wait_seconds or self.pause
+        await anyio.sleep(min(self.pause, max(0.0, due - waited)))
 
     async def _receive(self, client: QueueClient, complain: Complaints) -> list[MnsMessage] | None:
         """Return what a poll brought; None where it failed."""
@@ -113,7 +113,7 @@ class MnsQueue(Source, frozen=True, kw_only=True):
             return await client.receive(self.batch, self.wait_seconds)
         except MnsError as error:
             complain("refused", error=str(error), code=error.code)
-        except (MnsUnreachableError, ValueError) as error:
+        except MnsUnreachableError as error:
             complain("unreachable", error=str(error))
         return None
 

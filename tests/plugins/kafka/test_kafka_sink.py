@@ -208,12 +208,6 @@ async def test_closing_while_the_broker_does_not_answer_takes_bounded_time(broke
             await stack.aclose()
 
 
-async def test_a_broker_that_is_not_there_is_retry_and_says_so() -> None:
-    async with Kafka(servers=["127.0.0.1:9"], topic="t").open() as deliver:
-        with pytest.raises(Retry, match=r"127\.0\.0\.1:9"):
-            await deliver(make_events(1))
-
-
 @pytest.mark.parametrize(
     ("user", "password", "mechanism"), [("alice", "alice-secret", "PLAIN"), ("bob", "bob-secret", "SCRAM-SHA-512")]
 )

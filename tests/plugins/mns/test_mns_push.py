@@ -39,7 +39,8 @@ def anyio_backend() -> str:
 
 
 def source(**fields: Any) -> MnsPush:
-    return MnsPush(**({"listen": "127.0.0.1:0", "certificate": CERTIFICATE} | fields))
+    every: dict[str, Any] = {"listen": "127.0.0.1:0", "certificate": CERTIFICATE, **fields}
+    return MnsPush(**every)
 
 
 @asynccontextmanager

@@ -69,6 +69,7 @@ class FakeSink(Sink, frozen=True, kw_only=True):
     tls: Tls | None = None
     code: Annotated[str, msgspec.Meta(min_length=2)] = "ok"
     password: Annotated[Secret, msgspec.Meta(min_length=4)] | None = None
+    token: Annotated[Secret, msgspec.Meta(min_length=4)] | int | None = None
 
     def check(self) -> None:
         if not self.url.startswith("http"):

@@ -47,6 +47,7 @@ SINK = "departments.a.subscriptions.s.to"
         ('count: "3"', ".count", 'expected a whole number, found the text "3"', "remove the quotes"),
         ("ratio: 1e999", ".ratio", "expected a number, found `1e999`", ""),
         ("port: ${WORD}", ".port", "expected a whole number, found `${WORD}`", ""),
+        ("timeout: ${UPPER}", ".timeout", "found `${UPPER}`", ""),
         ("port: ${EMPTY}", ".port", "found `${EMPTY}`, which is empty", ""),
         ("form: jsn", ".form", "expected one of `json`, `csv`, found `jsn`", "did you mean `json`?"),
         ("color: rad", ".color", "expected one of `red`, `blue`", "did you mean `red`?"),
@@ -76,7 +77,8 @@ SINK = "departments.a.subscriptions.s.to"
     ],
 )
 def test_mistake_in_a_plugin(fields: str, place: str, problem: str, hint: str, sink_mistakes: Mistakes) -> None:
-    [found] = sink_mistakes(fields, WORD="word", EMPTY="")
+    [found] = sink_mistakes(fields, WORD="word", EMPTY="", UPPER="5S")
+    assert "5s" not in found.hint or "5S" in fields
     assert problem in found.problem
     assert found.place == SINK + place
     assert hint in found.hint
@@ -299,6 +301,7 @@ def test_two_listeners_on_one_address_are_refused(one: str, other: str, clashes:
         "timeout: ${KEY}",
         "tls: '${KEY}'",
         "password: hu",
+        "token: hu",
         "secret: {file: '${KEY}'}",
         "secret: *hunter-22",
         "secret: !hunter-22",

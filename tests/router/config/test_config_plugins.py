@@ -107,9 +107,12 @@ def test_broken_drop_in_is_a_problem_with_its_line(code: str, problem: str, line
     ],
 )
 def test_plugin_that_is_not_there_is_a_problem(name: str, problem: str, hint: str, tmp_path: Path) -> None:
-    (tmp_path / "one.py").write_text(SINK)
+    folder = tmp_path / "drop-ins"
+    folder.mkdir()
+    for file in (folder / "one.py", tmp_path / "one.py"):
+        file.write_text(SINK)
     with pytest.raises(ConfigError) as raised:
-        Plugins([tmp_path], points).find(Sink, name)
+        Plugins([folder], points).find(Sink, name)
     assert raised.value.problem == problem
     assert hint in raised.value.hint
 
