@@ -6,6 +6,25 @@ from router.plugin import Count, Decoder, Deliver, Emit, Plugin, Secret, Sink, S
 from router.units import Duration, Size
 
 __all__ = [
-    "UNDECODABLE", "Batch", "ConfigError", "Count", "Decoder", "Deliver", "Duration", "Emit", "Event", "Message", "Partial",
-    "Plugin", "Reject", "Retry", "RouterError", "Secret", "Sink", "Size", "Source", "Step", "Undecodable",
+    "UNDECODABLE",
+    "Batch",
+    "ConfigError",
+    "Count",
+    "Decoder",
+    "Deliver",
+    "Duration",
+    "Emit",
+    "Event",
+    "Message",
+    "Partial",
+    "Plugin",
+    "Reject",
+    "Retry",
+    "RouterError",
+    "Secret",
+    "Sink",
+    "Size",
+    "Source",
+    "Step",
+    "Undecodable",
 ]

@@ -92,8 +92,13 @@ def pause(policy: Policy, attempt: int, after: float | None) -> float:
 
 def _letter(position: int, event: Event, error: Reject, *, attempts: int, first_try: float) -> DeadLetter:
     return DeadLetter(
-        position=position, event=event, reason=error.reason, status=error.status, attempts=attempts,
-        first_try=first_try, last_try=time.time(),
+        position=position,
+        event=event,
+        reason=error.reason,
+        status=error.status,
+        attempts=attempts,
+        first_try=first_try,
+        last_try=time.time(),
     )
 
 
@@ -220,7 +225,11 @@ class Delivery:
             self.failures += 1
             self.last_error = outcome.reason
             log.warning(
-                "delivery failed", subscription=self.name, attempt=attempt, events=len(outcome.again), reason=outcome.reason
+                "delivery failed",
+                subscription=self.name,
+                attempt=attempt,
+                events=len(outcome.again),
+                reason=outcome.reason,
             )
         letters = [
             _letter(work.positions[i], work.events[i], error, attempts=attempt, first_try=first_try)

@@ -112,6 +112,10 @@ def _encode_flat(event: Event) -> bytes:
         encoded = _encode(fields)
     received = datetime.fromtimestamp(event.received, UTC)
     return b'{"id":%b,"type":%b,"time":%b,"received":%b,"source":%b,%b' % (
-        _encode(event.id), _encode(event.type), _encode(event.time), _encode(received), _encode(event.source),
+        _encode(event.id),
+        _encode(event.type),
+        _encode(event.time),
+        _encode(received),
+        _encode(event.source),
         encoded[1:],
     )

@@ -55,6 +55,10 @@ def _undecodable(message: Message, source: str, reason: str, name: str) -> Event
         origin = message.attributes.get("message_id", "").encode()
         name = hashlib.blake2b(body, digest_size=16, key=hashlib.blake2b(origin, digest_size=32).digest()).hexdigest()
     return Event(
-        id=name, type=UNDECODABLE, time=datetime.fromtimestamp(message.received, UTC), source=source, message=message,
+        id=name,
+        type=UNDECODABLE,
+        time=datetime.fromtimestamp(message.received, UTC),
+        source=source,
+        message=message,
         fields=UndecodableFields(reason, body.decode("utf-8", "replace")[:_LONGEST_TEXT]),
     )

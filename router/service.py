@@ -105,7 +105,11 @@ class Engine:
             retry_max=wish.retry_max,
         )
         return Delivery(
-            name, sink, subscription.steps, policy, progress,
+            name,
+            sink,
+            subscription.steps,
+            policy,
+            progress,
             take=partial(self.dispatch.next, index),
             commit=partial(self.partition.commit, name),
             rewind=partial(self.dispatch.rewind, index),
@@ -122,7 +126,6 @@ class Engine:
         for delivery in self.deliveries:
             delivery.stop()
 
-
     def status(self) -> Status:
         """Return a snapshot of everything that an operator asks for first."""
         self.note_idle()
@@ -133,7 +136,9 @@ class Engine:
             undecodable=self.intake.undecodable,
             sources={
                 name: SourceStatus(
-                    ready=source.ready, received=self.intake.received[name], counts=dict(source.counts),
+                    ready=source.ready,
+                    received=self.intake.received[name],
+                    counts=dict(source.counts),
                     last_error=source.last_error,
                 )
                 for name, source in self.sources.items()
@@ -176,7 +181,8 @@ def verify(config: Config) -> list[Balance]:
                         counted.add(position, event)
         return [
             counted.balance(name, journal.head, journal.tail)
-            for (name, _, _), counted in zip(described, counts, strict=True) if counted
+            for (name, _, _), counted in zip(described, counts, strict=True)
+            if counted
         ]
 
 
@@ -186,7 +192,6 @@ def _restore(config: Config, message: Message, source: str, name: str) -> Event:
 
 async def serve(config: Config, stop: anyio.Event) -> None:
     """Run until `stop`; raises `RouterError` for what cannot be started."""
-
     async with config.journal.open(Path(config.state), partial(_restore, config)) as partition:
         engine = Engine(config, partition)
         async with anyio.create_task_group() as tasks:

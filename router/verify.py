@@ -63,7 +63,13 @@ class Count:
         elif complete and self._wanted != said:
             problem = f"the journal has {self._wanted} events that it wants, but {said} were delivered or given up on"
         return Balance(
-            name=name, journalled=head - progress.since, delivered=progress.delivered, filtered=progress.filtered,
-            parked=0, dead=progress.dead, pending=head - progress.position,
-            recounted=self._wanted if complete else None, problem=problem,
+            name=name,
+            journalled=head - progress.since,
+            delivered=progress.delivered,
+            filtered=progress.filtered,
+            parked=0,
+            dead=progress.dead,
+            pending=head - progress.position,
+            recounted=self._wanted if complete else None,
+            problem=problem,
         )

@@ -56,7 +56,9 @@ class Window:
         self._slots.append(slot)
         return slot
 
-    def settle(self, slot: Slot, *, delivered: int = 0, filtered: int = 0, letters: list[DeadLetter] | None = None) -> None:
+    def settle(
+        self, slot: Slot, *, delivered: int = 0, filtered: int = 0, letters: list[DeadLetter] | None = None
+    ) -> None:
         """Note what became of some of the slot's events."""
         letters = letters or []
         slot.delivered += delivered
@@ -76,6 +78,7 @@ class Window:
             return None
         delivered = filtered = 0
         letters: list[DeadLetter] = []
+        end = self.progress.position
         while self._slots and not self._slots[0].open:
             slot = self._slots.popleft()
             delivered += slot.delivered
@@ -84,7 +87,10 @@ class Window:
             end = slot.end
         done = self.progress
         self.progress = replace(
-            done, position=end, delivered=done.delivered + delivered, filtered=done.filtered + filtered,
+            done,
+            position=end,
+            delivered=done.delivered + delivered,
+            filtered=done.filtered + filtered,
             dead=done.dead + len(letters),
         )
         return letters

@@ -56,7 +56,11 @@ def test_the_engine_imports_only_what_lies_below(path: Path) -> None:
     if part in BESIDE:
         return
     known = set().union(*LAYERS)
-    above = [".".join(n) for n in found if n[0] == "router" and len(n) > 1 and n[1] in known and layer_of(n[1]) > layer_of(part)]
+    above = [
+        ".".join(n)
+        for n in found
+        if n[0] == "router" and len(n) > 1 and n[1] in known and layer_of(n[1]) > layer_of(part)
+    ]
     assert not above
 
 
@@ -67,7 +71,11 @@ def test_plugins_import_only_the_public_face(path: Path) -> None:
     if path.name == "command.py" or "demo" in path.parts:
         allowed |= {"router.cli", "router.cli.logs", "router.cli.tables", "router.config"}
     ours = {name for name in imports(path) if name.split(".")[0] == "router"}
-    modules = {name for name in ours if (ROOT / Path(*name.split("."))).with_suffix(".py").exists() or (ROOT / Path(*name.split("."))).is_dir()}
+    modules = {
+        name
+        for name in ours
+        if (ROOT / Path(*name.split("."))).with_suffix(".py").exists() or (ROOT / Path(*name.split("."))).is_dir()
+    }
     assert modules <= allowed
 
 

@@ -35,7 +35,10 @@ def test_the_demo_runs_as_the_readme_says() -> None:
     assert demo == ".venv/bin/router demo"
     done = subprocess.run(
         [sys.executable, "-m", "router", *demo.split()[1:], "--results", "300"],
-        capture_output=True, text=True, check=False, timeout=100,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
     )
     assert done.returncode == 0, done.stderr
     assert "ok" in done.stdout
@@ -68,6 +71,8 @@ def test_links_lead_to_files() -> None:
 def test_every_promise_test_is_linked_and_every_command_is_named() -> None:
     for path in (ROOT / "tests" / "promises").glob("test_*.py"):
         assert path.name in README
-    shown = subprocess.run([sys.executable, "-m", "router", "--help"], capture_output=True, text=True, check=True).stdout
+    shown = subprocess.run(
+        [sys.executable, "-m", "router", "--help"], capture_output=True, text=True, check=True
+    ).stdout
     for command in re.findall(r"^│ (\w+) ", shown, re.MULTILINE) or pytest.fail(shown):
         assert f"`router {command}" in README

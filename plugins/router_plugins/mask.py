@@ -130,16 +130,17 @@ def _scrub(value: Any, needles: Sequence[_Needle]) -> Any:
 
 
 def _scrub_text(text: str, needles: Sequence[_Needle]) -> str:
+    folded = _fold(text)
     prose = " " in text
     for needle in needles:
-        if needle.anywhere or prose:
-            text = _replace(text, needle)
+        if needle.text in folded and (needle.anywhere or prose):
+            text = _replace(text, folded, needle)
+            folded = _fold(text)
     return text
 
 
-def _replace(text: str, needle: _Needle) -> str:
+def _replace(text: str, folded: str, needle: _Needle) -> str:
     """Replace every occurrence, in any case."""
-    folded = _fold(text)
     pieces: list[str] = []
     end = start = 0
     while (start := folded.find(needle.text, start)) >= 0:

@@ -1,8 +1,8 @@
 """The admin API: a small HTTP server on a loopback address of its own.
 
-    GET /health   204 while the process serves
-    GET /ready    204 when every source takes messages and the journal can be written, else 503
-    GET /status   `Status` as JSON
+GET /health   204 while the process serves
+GET /ready    204 when every source takes messages and the journal can be written, else 503
+GET /status   `Status` as JSON
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ async def admin(listen: str, status: Callable[[], Status]) -> AsyncGenerator[Non
         try:
             await web.TCPSite(runner, host.strip("[]"), int(port), shutdown_timeout=1.0).start()
         except OSError as error:
-            raise ConfigError("admin.listen", f"cannot listen on {listen}: {error.strerror}", "name a free port") from error
+            raise ConfigError(
+                "admin.listen", f"cannot listen on {listen}: {error.strerror}", "name a free port"
+            ) from error
         log.info("admin API listening", address=listen)
         yield
     finally:

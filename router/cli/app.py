@@ -1,4 +1,4 @@
-"""The commands put together, and how their errors end: one line each, stable exit codes, no traceback for a user's mistake.
+"""The commands put together, and how their errors end: one line each, and stable exit codes.
 
 Exit codes: 0 done; 1 it failed; 2 wrong usage; 78 a bad config (EX_CONFIG of sysexits.h).
 """
@@ -6,8 +6,9 @@ Exit codes: 0 done; 1 it failed; 2 wrong usage; 78 a bad config (EX_CONFIG of sy
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from importlib.metadata import entry_points
+from typing import cast
 
 import typer
 
@@ -19,13 +20,22 @@ BAD_CONFIG = 78
 FAILED = 1
 
 
-OURS = {"run": run.run, "check": run.check, "status": inspect.status, "verify": inspect.verify, "decode": decode.decode}
+OURS: dict[str, Callable[..., None]] = {
+    "run": run.run,
+    "check": run.check,
+    "status": inspect.status,
+    "verify": inspect.verify,
+    "decode": decode.decode,
+}
 
 
 def build(command: str) -> typer.Typer:
     """Return the application; the commands of plugins are loaded unless one of ours is asked for."""
     app = typer.Typer(
-        name="router", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+        name="router",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
         help="Route the delivery results of Alibaba Cloud DirectMail to the departments that want them.",
     )
     for name, ours in OURS.items():
@@ -46,7 +56,7 @@ def main() -> None:
     try:
         build(sys.argv[1] if len(sys.argv) > 1 else "")()
     except* RouterError as group:
-        errors = list(_leaves(group))
+        errors = _leaves(group)
         for error in errors:
             print(f"router: {error}", file=sys.stderr)
         sys.exit(BAD_CONFIG if any(isinstance(e, ConfigError | BadConfig) for e in errors) else FAILED)
@@ -55,9 +65,9 @@ def main() -> None:
         sys.exit(FAILED)
 
 
-def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _leaves(error)
-        else:
-            yield error
+def _leaves(error: BaseException) -> list[BaseException]:
+    """Return the errors of a group of groups."""
+    if isinstance(error, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        return [leaf for inner in group.exceptions for leaf in _leaves(inner)]
+    return [error]

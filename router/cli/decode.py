@@ -19,7 +19,9 @@ from router.plugin import Decoder
 
 
 def decode(
-    files: Annotated[list[Path] | None, typer.Argument(help="Files with messages; none or `-`: standard input.")] = None,
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="Files with messages; none or `-`: standard input.")
+    ] = None,
     whole: Annotated[bool, typer.Option("--whole", help="Each file is one message, newlines and all.")] = False,
     timezone: Annotated[str, typer.Option(help="Zone of times that name none.")] = "+08:00",
     decoder: Annotated[str, typer.Option(help="The decoder's name.")] = "directmail",

@@ -12,8 +12,8 @@ import typer
 from rich.console import Console
 
 from router import service
-from router.cli import tables
 from router.admin.status import Status
+from router.cli import tables
 from router.config import load
 from router.errors import RouterError
 
@@ -21,7 +21,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a tabl
 
 
 def status(
-    config: Annotated[Path | None, typer.Argument(help="The YAML file; names the admin address.", metavar="[CONFIG]")] = None,
+    config: Annotated[
+        Path | None, typer.Argument(help="The YAML file; names the admin address.", metavar="[CONFIG]")
+    ] = None,
     admin: Annotated[str, typer.Option(help="HOST:PORT of the admin API, instead of a config.")] = "127.0.0.1:9464",
     as_json: Json = False,
 ) -> None:
@@ -37,7 +39,9 @@ def status(
     now = msgspec.json.decode(body, type=Status)
     console = tables.console()
     _print_sources(console, now)
-    table = tables.table("subscription", "journalled", "delivered", "filtered", "dead", "pending", "in flight", "feed", "last error")
+    table = tables.table(
+        "subscription", "journalled", "delivered", "filtered", "dead", "pending", "in flight", "feed", "last error"
+    )
     for name, sub in now.subscriptions.items():
         numbers = (sub.journalled, sub.delivered, sub.filtered, sub.dead, sub.pending, sub.in_flight)
         table.add_row(name, *map(str, numbers), "memory" if sub.live else "journal", sub.last_error[:60])
@@ -47,8 +51,8 @@ def status(
 def _print_sources(console: Console, now: Status) -> None:
     journal = now.journal
     console.print(
-        f"{'ready' if now.ready else 'NOT READY'}; journal: {journal.head - 1} events, {journal.duplicates} duplicates dropped, "
-        f"{journal.bytes / 2**20:.1f} MiB{' FULL' if journal.full else ''}; {now.undecodable} undecodable",
+        f"{'ready' if now.ready else 'NOT READY'}; journal: {journal.head - 1} events, "
+        f"{journal.duplicates} duplicates dropped, {journal.bytes / 2**20:.1f} MiB{' FULL' if journal.full else ''}; {now.undecodable} undecodable",
         highlight=False,
     )
     table = tables.table("source", "ready", "received", "counts", "last error")

@@ -58,7 +58,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
-    """An event that a subscription gave up on. Times are Unix seconds; `status` is the destination's, if it gave one."""
+    """An event that a subscription gave up on. Times are Unix seconds; `status` is the destination's, if any."""
 
     position: int
     event: Event
@@ -111,7 +111,7 @@ class Partition(Protocol):
         ...
 
     async def read(self, position: int, limit: int) -> Segment:
-        """Return up to about `limit` events from `position` on; none at the head, later ones if it is below the tail."""
+        """Return about `limit` events from `position` on; none at the head, later ones if that is below the tail."""
         ...
 
     def progress(self, name: str) -> Progress | None:

@@ -1,7 +1,7 @@
 """What every journal must hold, as tests: subclass `JournalSuite`, say how to open one, and let pytest collect it.
 
-    class TestMine(JournalSuite):
-        def journal(self, *, small: bool = False) -> Journal: ...
+class TestMine(JournalSuite):
+def journal(self, *, small: bool = False) -> Journal: ...
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import msgspec
 import pytest
 
@@ -31,7 +32,11 @@ def event(body: bytes, *, name: str = "", **attributes: str) -> Event:
     """Make an event whose id depends on `name`, or else on the body alone."""
     digest = hashlib.blake2b(name.encode() or body, digest_size=16).hexdigest()
     return Event(
-        id=digest, type="note", time=datetime(2026, 1, 1, tzinfo=UTC), source="suite", fields=Note(str(body)),
+        id=digest,
+        type="note",
+        time=datetime(2026, 1, 1, tzinfo=UTC),
+        source="suite",
+        fields=Note(str(body)),
         message=Message(body, 1.5, attributes),
     )
 
@@ -40,7 +45,12 @@ def restore(message: Message, source: str, name: str) -> Event:
     """Make the event of a stored message again."""
     body = bytes(message.body)
     return Event(
-        id=name, type="note", time=datetime(2026, 1, 1, tzinfo=UTC), source=source, fields=Note(str(body)), message=message
+        id=name,
+        type="note",
+        time=datetime(2026, 1, 1, tzinfo=UTC),
+        source=source,
+        fields=Note(str(body)),
+        message=message,
     )
 
 
@@ -94,13 +104,14 @@ class JournalSuite:
 
     async def test_two_readers_do_not_disturb_each_other(self, tmp_path: Path) -> None:
         """Each reads all, at its own pace, while more is appended."""
+
         async def reader(step: int, found: list[str]) -> None:
             position = FIRST
             while position < FIRST + 300:
                 segment = await partition.read(position, step)
                 found += [e.id for e in segment.events]
                 position = segment.end
-                await anyio.sleep(0)
+                await anyio.lowlevel.checkpoint()
 
         found: tuple[list[str], list[str]] = ([], [])
         async with self.opened(tmp_path) as partition:
@@ -201,9 +212,7 @@ class DurableJournalSuite(JournalSuite):
 
 
 def _given_up() -> tuple[Progress, DeadLetter]:
-    letter = DeadLetter(
-        position=1, event=event(b"a"), reason="no", status=400, attempts=3, first_try=1.0, last_try=2.0
-    )
+    letter = DeadLetter(position=1, event=event(b"a"), reason="no", status=400, attempts=3, first_try=1.0, last_try=2.0)
     return Progress(position=2, since=1, pattern="p", dead=1), letter
 
 

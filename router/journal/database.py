@@ -95,7 +95,11 @@ class Database:
     def __init__(self, path: Path, *, readonly: bool = False) -> None:
         mode = "ro" if readonly else "rwc"
         self._sql = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode={mode}", uri=True, check_same_thread=False, isolation_level=None, timeout=10,
+            f"{path.absolute().as_uri()}?mode={mode}",
+            uri=True,
+            check_same_thread=False,
+            isolation_level=None,
+            timeout=10,
         )
         try:
             self._prepare(path, readonly=readonly)
@@ -130,9 +134,12 @@ class Database:
 
     def head(self) -> int:
         """Return the position that the next event will get."""
-        return self._one("SELECT max(coalesce((SELECT first + count FROM batches ORDER BY first DESC LIMIT 1), 0),"
-                         " coalesce((SELECT first + length(ids) / 16 FROM seen ORDER BY first DESC LIMIT 1), 0),"
-                         " coalesce((SELECT max(position) FROM progress), 0), ?)", FIRST)
+        return self._one(
+            "SELECT max(coalesce((SELECT first + count FROM batches ORDER BY first DESC LIMIT 1), 0),"
+            " coalesce((SELECT first + length(ids) / 16 FROM seen ORDER BY first DESC LIMIT 1), 0),"
+            " coalesce((SELECT max(position) FROM progress), 0), ?)",
+            FIRST,
+        )
 
     def tail(self) -> int:
         """Return the oldest position still kept."""
@@ -150,18 +157,31 @@ class Database:
         try:
             if write.count:
                 crc = zlib.crc32(write.body, zlib.crc32(write.ids))
-                sql.execute("INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?)",
-                            (write.first, write.count, write.received, crc, write.ids, write.body))
+                sql.execute(
+                    "INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?)",
+                    (write.first, write.count, write.received, crc, write.ids, write.body),
+                )
                 sql.execute("INSERT INTO seen VALUES (?, ?, ?)", (write.first, write.received, write.ids))
-                sql.execute("DELETE FROM seen WHERE first IN (SELECT first FROM seen WHERE received < ?"
-                            " ORDER BY first LIMIT 4)", (write.seen_from,))
-            sql.executemany("INSERT OR REPLACE INTO progress VALUES (?, ?, ?, ?, ?, ?, ?)", (
-                (name, p.position, p.since, p.pattern, p.delivered, p.filtered, p.dead)
-                for name, p in write.progress.items()))
-            sql.executemany("INSERT OR REPLACE INTO dead VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", map(_dead_row, write.dead))
-            sql.execute("DELETE FROM batches WHERE first IN (SELECT first FROM batches"
-                        " WHERE first + count <= ? AND received < ? ORDER BY first LIMIT 8)",
-                        (write.settled, write.keep_from))
+                sql.execute(
+                    "DELETE FROM seen WHERE first IN (SELECT first FROM seen WHERE received < ?"
+                    " ORDER BY first LIMIT 4)",
+                    (write.seen_from,),
+                )
+            sql.executemany(
+                "INSERT OR REPLACE INTO progress VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    (name, p.position, p.since, p.pattern, p.delivered, p.filtered, p.dead)
+                    for name, p in write.progress.items()
+                ),
+            )
+            sql.executemany(
+                "INSERT OR REPLACE INTO dead VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", map(_dead_row, write.dead)
+            )
+            sql.execute(
+                "DELETE FROM batches WHERE first IN (SELECT first FROM batches"
+                " WHERE first + count <= ? AND received < ? ORDER BY first LIMIT 8)",
+                (write.settled, write.keep_from),
+            )
             sql.execute("COMMIT")
         except BaseException:
             if sql.in_transaction:
@@ -172,7 +192,9 @@ class Database:
         """Return the batches from the one that holds `position` on, until they have `limit` events from there."""
         rows = self._sql.execute(
             "SELECT first, count, crc, ids, body FROM batches WHERE first >= coalesce("
-            "(SELECT max(first) FROM batches WHERE first <= ?), 0) ORDER BY first", (position,))
+            "(SELECT max(first) FROM batches WHERE first <= ?), 0) ORDER BY first",
+            (position,),
+        )
         batches: list[StoredBatch] = []
         try:
             for first, count, crc, ids, body in rows:
@@ -193,9 +215,12 @@ class Database:
     def progress(self) -> dict[str, Progress]:
         """Return the progress of every subscription that ever had one."""
         rows = self._sql.execute("SELECT name, position, since, pattern, delivered, filtered, dead FROM progress")
-        return {name: Progress(position=position, since=since, pattern=pattern, delivered=delivered, filtered=filtered,
-                               dead=dead)
-                for name, position, since, pattern, delivered, filtered, dead in rows}
+        return {
+            name: Progress(
+                position=position, since=since, pattern=pattern, delivered=delivered, filtered=filtered, dead=dead
+            )
+            for name, position, since, pattern, delivered, filtered, dead in rows
+        }
 
     def dead_counts(self) -> dict[str, int]:
         """Return how many dead letters each subscription has."""
@@ -205,12 +230,23 @@ class Database:
         """Return the columns of the subscription's oldest dead letters."""
         rows: Iterable[tuple[int, bytes, str, int | None, int, float, float, bytes]] = self._sql.execute(
             "SELECT position, id, reason, status, attempts, first_try, last_try, event FROM dead"
-            " WHERE name = ? ORDER BY position LIMIT ?", (name, limit))
+            " WHERE name = ? ORDER BY position LIMIT ?",
+            (name, limit),
+        )
         return [(*row[:7], _unpack_row(row[7])) for row in rows]
 
 
 def _dead_row(item: tuple[str, DeadLetter]) -> tuple[str, int, bytes, str, int | None, int, float, float, bytes]:
     name, letter = item
     event = letter.event
-    return (name, letter.position, bytes.fromhex(event.id), letter.reason, letter.status, letter.attempts,
-            letter.first_try, letter.last_try, _pack(_row(event)))
+    return (
+        name,
+        letter.position,
+        bytes.fromhex(event.id),
+        letter.reason,
+        letter.status,
+        letter.attempts,
+        letter.first_try,
+        letter.last_try,
+        _pack(_row(event)),
+    )

@@ -9,7 +9,18 @@ from pathlib import Path
 
 from router.errors import Retry, RouterError
 from router.event import Event
-from router.journal import FIRST, DeadLetter, Follower, Inspection, Journal, Partition, Progress, Restore, Segment, Statistics
+from router.journal import (
+    FIRST,
+    DeadLetter,
+    Follower,
+    Inspection,
+    Journal,
+    Partition,
+    Progress,
+    Restore,
+    Segment,
+    Statistics,
+)
 from router.journal.seen import Seen
 
 
@@ -97,8 +108,14 @@ class _MemoryPartition:
 
     def statistics(self) -> Statistics:
         return Statistics(
-            head=self.head, tail=self._tail, duplicates=self._duplicates, commits=self._commits, bytes=0, quota=0,
-            full=len(self._events) >= self._limit, dead={n: len(d) for n, d in self._dead.items() if d},
+            head=self.head,
+            tail=self._tail,
+            duplicates=self._duplicates,
+            commits=self._commits,
+            bytes=0,
+            quota=0,
+            full=len(self._events) >= self._limit,
+            dead={n: len(d) for n, d in self._dead.items() if d},
         )
 
     def _forget(self) -> None:

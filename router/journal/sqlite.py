@@ -14,7 +14,7 @@ import os
 import sqlite3
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Generator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -76,7 +76,7 @@ class SqliteJournal(Journal, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 database.close()
 
     @contextmanager
-    def inspect(self, state: Path, restore: Restore) -> Iterator[Inspection]:
+    def inspect(self, state: Path, restore: Restore) -> Generator[Inspection]:
         """Read the file; raises `RouterError` if there is none."""
         path = state / "journal.db"
         if not path.exists():
@@ -108,18 +108,22 @@ class _SqliteInspection:
 
 
 @contextmanager
-def _lock(state: Path) -> Iterator[None]:
+def _lock(state: Path) -> Generator[None]:
     """Hold the folder for this process."""
     try:
         state.mkdir(parents=True, exist_ok=True)
         handle = os.open(state / "lock", os.O_CREAT | os.O_RDWR, 0o600)
     except OSError as error:
-        raise ConfigError("state", f"cannot use {state}: {error.strerror}", "name a folder that can be written") from error
+        raise ConfigError(
+            "state", f"cannot use {state}: {error.strerror}", "name a folder that can be written"
+        ) from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         os.close(handle)
-        raise ConfigError("state", f"another router is running on {state}", "stop it, or name another folder") from error
+        raise ConfigError(
+            "state", f"another router is running on {state}", "stop it, or name another folder"
+        ) from error
     try:
         yield
     finally:
@@ -147,8 +151,12 @@ class _Group(msgspec.Struct):
 def _damaged(name: str) -> Event:
     """Stand in for an event whose row does not match its checksum, so that positions and counts stay true."""
     return Event(
-        id=name, type=UNDECODABLE, time=datetime.fromtimestamp(0, UTC), source="journal",
-        fields=UndecodableFields("the journal row is damaged", ""), message=Message(b"", 0.0),
+        id=name,
+        type=UNDECODABLE,
+        time=datetime.fromtimestamp(0, UTC),
+        source="journal",
+        fields=UndecodableFields("the journal row is damaged", ""),
+        message=Message(b"", 0.0),
     )
 
 
@@ -262,7 +270,12 @@ class _SqlitePartition:
         rows = await to_thread.run_sync(self._reader.dead, name, limit, limiter=self._read_limiter)
         return [
             DeadLetter(
-                position=position, reason=reason, status=status, attempts=attempts, first_try=first, last_try=last,
+                position=position,
+                reason=reason,
+                status=status,
+                attempts=attempts,
+                first_try=first,
+                last_try=last,
                 event=self._restore(Message(row.body, row.received, row.attributes), row.source, key.hex()),
             )
             for position, key, reason, status, attempts, first, last, row in rows
@@ -270,8 +283,14 @@ class _SqlitePartition:
 
     def statistics(self) -> Statistics:
         return Statistics(
-            head=self._head, tail=self._tail, duplicates=self._duplicates, commits=self._commits, bytes=self._used,
-            quota=self._config.quota, full=self.full, dead={n: c for n, c in self._dead_counts.items() if c},
+            head=self._head,
+            tail=self._tail,
+            duplicates=self._duplicates,
+            commits=self._commits,
+            bytes=self._used,
+            quota=self._config.quota,
+            full=self.full,
+            dead={n: c for n, c in self._dead_counts.items() if c},
         )
 
     async def write(self) -> None:
@@ -288,7 +307,7 @@ class _SqlitePartition:
             try:
                 await self._commit(taken)
             except (sqlite3.Error, OSError) as problem:
-                log.error("journal cannot write", error=str(problem))
+                log.error("journal cannot write", error=str(problem))  # noqa: TRY400 - the callers are told
                 error = Retry(f"the journal cannot write: {problem}", 1.0)
                 error.__cause__ = problem
             for waiting in taken:
@@ -339,13 +358,24 @@ class _SqlitePartition:
                     fresh[key] = event
         return _Group(fresh, duplicates)
 
-    def _plan(self, group: _Group, events: Sequence[Event], progress: dict[str, Progress],
-              dead: Sequence[tuple[str, DeadLetter]]) -> Write:
+    def _plan(
+        self,
+        group: _Group,
+        events: Sequence[Event],
+        progress: dict[str, Progress],
+        dead: Sequence[tuple[str, DeadLetter]],
+    ) -> Write:
         now = time.time()
         pressed = self._used > self._config.quota * PRESSURE
         return Write(
-            first=self._head, received=now, ids=b"".join(group.fresh), body=pack(events), count=len(events),
-            progress=progress, dead=dead, seen_from=now - self._config.duplicates,
+            first=self._head,
+            received=now,
+            ids=b"".join(group.fresh),
+            body=pack(events),
+            count=len(events),
+            progress=progress,
+            dead=dead,
+            seen_from=now - self._config.duplicates,
             settled=self._settled(now),
             keep_from=math.inf if pressed else now - self._config.retention,
         )

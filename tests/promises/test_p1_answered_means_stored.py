@@ -19,7 +19,7 @@ ONE_FILE = """
 
 
 async def test_nothing_answered_is_lost_when_the_router_is_killed_again_and_again(tmp_path: Path) -> None:
-    """kill -9 in the middle of the load, five times; every result that got 204 is in the file at the end."""
+    """Kill -9 in the middle of the load, five times; every result that got 204 is in the file at the end."""
     answered: dict[int, int] = {}
     with running(tmp_path, ONE_FILE) as daemon:
         for round_ in range(5):

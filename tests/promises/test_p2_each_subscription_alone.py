@@ -7,6 +7,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from aiohttp import web
 from servers.daemon import free_port, post, running
 
 pytestmark = pytest.mark.anyio
@@ -50,7 +51,6 @@ async def test_what_waited_for_a_dead_destination_is_delivered_when_it_is_back(t
     subscriptions:
       hook: {{to: {{type: webhook, url: "http://127.0.0.1:{port}/"}}, delivery: {{retry_min: 10ms, retry_max: 100ms}}}}
 """
-    from aiohttp import web
 
     async def take(request: web.Request) -> web.Response:
         got.append(await request.read())

@@ -1,4 +1,4 @@
-"""P3. At least once, each result identifiable: one id on redelivery, by a second rule, in another form; duplicates drop."""
+"""P3. At least once, each result identifiable: one id on redelivery and by a second rule; duplicates are dropped."""
 
 from __future__ import annotations
 

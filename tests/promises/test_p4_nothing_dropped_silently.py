@@ -9,6 +9,7 @@ from typing import Any
 import aiohttp
 import anyio
 import pytest
+from aiohttp import web
 from servers.daemon import free_port, post, running, text
 
 pytestmark = pytest.mark.anyio
@@ -88,8 +89,6 @@ async def test_what_cannot_be_decoded_is_answered_kept_and_shown(tmp_path: Path)
 
 async def test_a_full_journal_refuses_with_503_and_intake_resumes_by_itself(tmp_path: Path) -> None:
     """The quota is reached because one destination is dead; when its events are settled, intake goes on."""
-    from aiohttp import web
-
     port = free_port()
     answered: dict[int, int] = {}
     departments = f"""

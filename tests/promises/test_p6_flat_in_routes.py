@@ -30,7 +30,10 @@ def routes(total: int) -> Routes:
     wanting = [Route(("*@x.cn",), parse({"type": "Deliver:SendFailed"}, DECODER))] * 10
     patterns = [{"region": "r{}"}, {"rcpt": "nobody{}@y.cn"}, {"type": "Deliver:SendFailed", "err_code": "{}"}]
     others = [
-        Route(("*",) if i % 4 else (f"*@other{i}.cn",), parse({k: v.format(i) for k, v in patterns[i % 3].items()}, DECODER))
+        Route(
+            ("*",) if i % 4 else (f"*@other{i}.cn",),
+            parse({k: v.format(i) for k, v in patterns[i % 3].items()}, DECODER),
+        )
         for i in range(total - 10)
     ]
     return Routes([*wanting, *others], DECODER)

@@ -26,7 +26,13 @@ ALL = """
 
 async def test_every_byte_that_was_pushed_is_in_the_journal(tmp_path: Path) -> None:
     """Also what is no UTF-8, has NULs or newlines, or cannot be decoded at all."""
-    bodies = [text(1), text(2, err_msg="550 \u4f60\u597d&status=0\r\n"), text(3) + b"\xff\x00\xfe", b"\x00" * 100, os.urandom(50_000)]
+    bodies = [
+        text(1),
+        text(2, err_msg="550 \u4f60\u597d&status=0\r\n"),
+        text(3) + b"\xff\x00\xfe",
+        b"\x00" * 100,
+        os.urandom(50_000),
+    ]
     with running(tmp_path, ALL) as daemon:
         async with aiohttp.ClientSession() as session:
             for body in bodies:

@@ -51,7 +51,7 @@ def test_the_counters_add_up_to_the_mark_at_every_step(chunks: list[tuple[int, i
         todo += [(slot, "delivered" if i % 3 else "filtered") for i in range(wanted)]
     random.shuffle(todo)  # type: ignore[attr-defined]
     for slot, kind in todo:
-        window.settle(slot, **{kind: 1})
+        window.settle(slot, delivered=int(kind == "delivered"), filtered=int(kind == "filtered"))
         window.advance()
         now = window.progress
         assert now.position - now.since == now.delivered + now.filtered + now.dead

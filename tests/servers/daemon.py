@@ -24,7 +24,9 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def text(number: int, *, account: str = "news@shop.example.com", status: int = 0, err_msg: str = "250 Send Mail OK") -> bytes:
+def text(
+    number: int, *, account: str = "news@shop.example.com", status: int = 0, err_msg: str = "250 Send Mail OK"
+) -> bytes:
     """Return a result in the legacy text; its env_id is the number."""
     return (
         f"env_id={number}&msg_id=m{number}&account={account}&from={account}&rcpt=r{number}@example.net"
@@ -116,7 +118,9 @@ def running(folder: Path, departments: str, *, top: str = "") -> Iterator[Daemon
             daemon.kill()
 
 
-async def post(url: str, numbers: Iterable[int], answered: dict[int, int], *, connections: int = 16, status: int = 0) -> None:
+async def post(
+    url: str, numbers: Iterable[int], answered: dict[int, int], *, connections: int = 16, status: int = 0
+) -> None:
     """Post results one by one over several connections; note each answer by the result's number; end when refused."""
     todo = iter(list(numbers))
 

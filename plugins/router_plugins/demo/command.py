@@ -25,8 +25,8 @@ _IN_CLONE = Path(__file__).parents[3] / "config" / "demo.yaml"
 
 def demo(
     results: Annotated[int, typer.Option(min=1, help="How many results the campaign has.")] = 20_000,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end, and nothing else.")] = False,
-    keep: Annotated[Path | None, typer.Option(help="Keep output, state and logs in this folder; it must be empty.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end, no more.")] = False,
+    keep: Annotated[Path | None, typer.Option(help="Keep output, state and logs in this empty folder.")] = None,
     kafka: Annotated[str, typer.Option(metavar="SERVERS", help="Add a Kafka subscription: HOST:PORT, ...")] = "",
     kills: Annotated[int, typer.Option(min=0, help="End the router with SIGKILL so often meanwhile.")] = 0,
 ) -> None:
@@ -83,8 +83,8 @@ def _progress(results: int) -> Callable[[Snapshot], None]:
             return
         last = moment
         line = (
-            f"{moment - started:6.1f} s  {results} results: {now.published} published, {now.acknowledged} acknowledged, "
-            f"{now.pending} to deliver{', one webhook is down' if now.down else ''}"
+            f"{moment - started:6.1f} s  {results} results: {now.published} published, "
+            f"{now.acknowledged} acknowledged, {now.pending} to deliver{', one webhook is down' if now.down else ''}"
         )
         sys.stderr.write(f"\r\x1b[K{line}" if terminal else f"{line}\n")
         sys.stderr.flush()
@@ -102,8 +102,8 @@ def _print(report: Report) -> None:
     console = tables.console()
     console.print(table)
     console.print(
-        f"{report.sent} results sent in {report.published} messages, {report.answered} answered, {report.redelivered} pushes "
-        f"sent again, {report.kills} kills, {report.seconds} s; the journal "
+        f"{report.sent} results sent in {report.published} messages, {report.answered} answered, "
+        f"{report.redelivered} pushes sent again, {report.kills} kills, {report.seconds} s; the journal "
         f"{'balances' if report.balanced else 'DOES NOT BALANCE'}: {'ok' if report.ok else 'FAILED'}",
         highlight=False,
     )

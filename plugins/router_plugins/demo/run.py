@@ -222,7 +222,9 @@ async def _post(http: aiohttp.ClientSession, path: str, order: dict[str, Any]) -
 
 async def _ledger(http: aiohttp.ClientSession, campaign: str) -> list[Sent]:
     decode = msgspec.json.Decoder(Sent).decode
-    async with http.get("/emulator/ledger", params={"campaign": campaign}, timeout=aiohttp.ClientTimeout(600)) as response:
+    async with http.get(
+        "/emulator/ledger", params={"campaign": campaign}, timeout=aiohttp.ClientTimeout(600)
+    ) as response:
         return [decode(line) async for line in response.content]
 
 

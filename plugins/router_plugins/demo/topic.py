@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -42,7 +43,8 @@ async def read(servers: str, run: str) -> Counter[Key]:
     """Count what the topic holds."""
     partitions = [TopicPartition(topic_of(run), n) for n in range(_PARTITIONS)]
     found: Counter[Key] = Counter()
-    async with AIOKafkaConsumer(bootstrap_servers=servers, auto_offset_reset="earliest", enable_auto_commit=False) as consumer:
+    consumer: Any = AIOKafkaConsumer(bootstrap_servers=servers, auto_offset_reset="earliest", enable_auto_commit=False)
+    async with consumer:
         consumer.assign(partitions)
         ends = await consumer.end_offsets(partitions)
         left = {p for p in partitions if ends[p]}

@@ -113,7 +113,10 @@ def test_a_state_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
 def test_a_reader_that_goes_away_is_no_traceback() -> None:
     done = subprocess.run(
         f"yes '{(LINE % 0).decode()}' | head -5000 | {sys.executable} -m router decode | head -1",
-        shell=True, capture_output=True, check=False, timeout=30,
+        shell=True,
+        capture_output=True,
+        check=False,
+        timeout=30,
     )
     assert b"Traceback" not in done.stderr
     assert json.loads(done.stdout)["type"] == "Deliver:SendSuccessfully"

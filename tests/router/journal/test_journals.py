@@ -12,8 +12,8 @@ import pytest
 from router.errors import ConfigError, Retry, RouterError
 from router.event import UNDECODABLE
 from router.journal import FIRST, Journal
-from router.journal import sqlite as module
 from router.journal.conformance import DurableJournalSuite, JournalSuite, event, restore, settled
+from router.journal.database import Database
 from router.journal.memory import MemoryJournal
 from router.journal.sqlite import SqliteJournal
 
@@ -62,9 +62,11 @@ async def test_a_failed_commit_is_told_to_all_who_wait_and_loses_nothing_before_
     """P1: disk full is `Retry` for the callers, who then do not ack; the journal goes on when it can."""
     async with SqliteJournal().open(tmp_path, restore) as partition:
         await partition.append([event(b"before")])
-        write = module.Database.write
+        write = Database.write
         monkeypatch.setattr(
-            module.Database, "write", lambda *_: (_ for _ in ()).throw(sqlite3.OperationalError("database or disk is full"))
+            Database,
+            "write",
+            lambda *_: (_ for _ in ()).throw(sqlite3.OperationalError("database or disk is full")),
         )
         refused: list[bool] = []
 
@@ -77,13 +79,15 @@ async def test_a_failed_commit_is_told_to_all_who_wait_and_loses_nothing_before_
             for i in range(5):
                 tasks.start_soon(caller, i)
         assert len(refused) == 5
-        monkeypatch.setattr(module.Database, "write", write)
+        monkeypatch.setattr(Database, "write", write)
         await partition.append([event(b"0"), event(b"after")])
         segment = await partition.read(FIRST, 10)
     assert [bytes(e.raw) for e in segment.events] == [b"before", b"0", b"after"]
 
 
-async def test_settled_events_are_kept_for_the_retention_and_then_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_settled_events_are_kept_for_the_retention_and_then_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with SqliteJournal(retention=100.0).open(tmp_path, restore) as partition:
         await partition.append([event(b"old")])
         partition.commit("d/s", settled(partition.head))

@@ -1,0 +1,1 @@
+"""Tests of the Kafka plugins, which share a broker."""
