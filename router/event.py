@@ -104,18 +104,18 @@ _attributes: dict[type[msgspec.Struct], Mapping[str, str]] = {}
 def _encode_flat(event: Event) -> bytes:
     """Join the envelope and the fields into one object; a decoder's `extra` mapping is laid flat too."""
     fields = event.fields
-    extra: Mapping[str, str] = getattr(fields, "extra", {})
-    if extra:
+    encoded = _encode(fields)
+    extra: Mapping[str, str] | None = getattr(fields, "extra", None)
+    if extra is not None and b'"extra":' in encoded:
         flat = {k: v for k, v in msgspec.to_builtins(fields).items() if k != "extra"}
         encoded = _encode({**extra, **flat})
-    else:
-        encoded = _encode(fields)
     received = datetime.fromtimestamp(event.received, UTC)
-    return b'{"id":%b,"type":%b,"time":%b,"received":%b,"source":%b,%b' % (
+    return b'{"id":%b,"type":%b,"time":%b,"received":%b,"source":%b%b%b' % (
         _encode(event.id),
         _encode(event.type),
         _encode(event.time),
         _encode(received),
         _encode(event.source),
+        b"," if len(encoded) > len(b"{}") else b"",
         encoded[1:],
     )

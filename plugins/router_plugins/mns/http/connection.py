@@ -85,7 +85,7 @@ class Connection(asyncio.Protocol):
         self._ended = self._eof = True
         if not self._unparsed:
             self.end()
-        return bool(self._pending) and False
+        return bool(self._pending) and self._transport.get_extra_info("sslcontext") is None
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the reason changes nothing
         """Forget the client; what it sent completely is still worked on."""
