@@ -106,6 +106,7 @@ class Recorder:
     def __init__(self, *errors: Exception) -> None:
         self.batches: list[Sequence[Message]] = []
         self.errors = list(errors)
+        self.called = anyio.Event()
         self.open = anyio.Event()
         self.open.set()
 
@@ -114,6 +115,7 @@ class Recorder:
         return [message for batch in self.batches for message in batch]
 
     async def __call__(self, messages: Sequence[Message]) -> None:
+        self.called.set()
         await self.open.wait()
         if self.errors:
             raise self.errors.pop(0)

@@ -120,7 +120,7 @@ class MnsPush(Source, frozen=True, kw_only=True):
             try:
                 yield address
             finally:
-                scope.cancel()
+                scope.deadline = anyio.current_time() + GRACE
                 front.stop()
 
     def _warn(self) -> None:

@@ -14,6 +14,7 @@ import pytest
 import trustme
 
 from router_plugins.mns.http import Front, Limits, Request, accepted, refusal
+from router_plugins.mns.http.connection import Connection
 
 pytestmark = pytest.mark.anyio
 
@@ -29,7 +30,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]
 
 async def until(condition: Callable[[], Any]) -> None:
     with anyio.fail_after(5):
-        while not condition():  # noqa: ASYNC110 - what is looked at belongs to the code under test
+        while not condition():
             await anyio.sleep(0.002)
 
 
@@ -278,6 +279,55 @@ async def test_a_client_that_sends_more_than_it_is_answered_is_not_read_from(ser
         assert service.front.held == 0
 
 
+async def test_what_a_client_sent_in_vain_is_left_to_the_kernel(serve: Any) -> None:
+    async with serve(hold=True, max_pipelined=4) as service:
+        client = await service.connect()
+        client.writer.write(GOOD * 400_000)
+        await until(lambda: service.front.paused)
+        await anyio.sleep(BRIEF)
+        assert client.writer.transport.get_write_buffer_size() > 0
+        assert service.front.held <= 2 * 16 * 1024 // len(GOOD) * 2048
+        client.writer.transport.abort()
+
+
+async def test_the_memory_of_a_half_sent_request_is_given_back(serve: Any) -> None:
+    async with serve() as service:
+        client = await service.connect()
+        await client.send(START + b"Content-Length: 5000\r\n\r\n" + b"x" * 4000)
+        await until(lambda: service.front.held >= 4000)
+        client.writer.transport.abort()
+        await until(lambda: service.front.held == 0)
+
+
+class GoneTransport(asyncio.Transport):
+    """A transport that does not know yet that its client is gone."""
+
+    aborted = False
+
+    def write(self, data: Any) -> None:
+        assert data
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        raise OSError(107, "Transport endpoint is not connected")
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+async def test_a_client_that_is_gone_at_its_last_answer_harms_nobody() -> None:
+    front, transport = Front(Limits(), route, lambda _: None), GoneTransport()
+    connection = Connection(front)
+    connection.connection_made(transport)
+    closing = START + b"Connection: close\r\nContent-Length: 0\r\n\r\n"
+    connection.get_buffer(0)[: len(closing)] = closing
+    connection.buffer_updated(len(closing))
+    front.answer(await front.take(), accepted())
+    assert transport.aborted
+
+
 async def test_what_waits_is_bounded_over_all_connections(serve: Any) -> None:
     async with serve(hold=True, max_unanswered=100_000) as service:
         clients = [await service.connect() for _ in range(20)]
@@ -333,6 +383,8 @@ async def test_requests_come_over_tls(serve: Any) -> None:
     authority.configure_trust(trusting)
     async with serve(tls=server) as service:
         client = await service.connect(ssl=trusting)
-        await client.send(GOOD + START + b"Connection: close\r\nContent-Length: 0\r\n\r\n")
+        large = bytes(range(256)) * 800
+        await client.send(GOOD + START + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(large) + large)
         assert await client.statuses(2) == [204, 204]
+        assert service.taken[-1].body == large
         assert await client.closed()

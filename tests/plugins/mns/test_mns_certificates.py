@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -22,6 +23,7 @@ from yarl import URL
 
 from router_plugins.mns.certificate import DOCUMENTED_URLS, Certificates, TrustedUrls
 from router_plugins.mns.complaints import Complaints
+from router_plugins.mns.verification import Awaited, Judge, KeySource, Refused
 
 
 @pytest.fixture
@@ -139,6 +141,22 @@ async def test_a_key_that_stops_fitting_is_fetched_again_but_not_at_each_push() 
         assert certificates.may_have_changed(url)
         await certificates.fetch(url)
         assert not certificates.may_have_changed(url)
+
+
+@pytest.mark.anyio
+async def test_a_forged_push_asks_for_an_old_certificate_once_more_and_is_then_refused() -> None:
+    clock = Clock()
+    async with fetching(clock) as (host, certificates):
+        url = host.prefix + "a.pem"
+        await certificates.fetch(url)
+        judge = Judge(KeySource(None, TrustedUrls([host.prefix]), certificates), None, 0)
+        headers = {b"x-mns-signing-cert-url": b64encode(url.encode()), b"authorization": b"AAAA"}
+        clock.now += 61
+        assert judge.verdict(b"/", headers, b"", 0.0) == Awaited(url)
+        await certificates.fetch(url)
+        verdict = judge.verdict(b"/", headers, b"", 0.0)
+        assert isinstance(verdict, Refused)
+        assert verdict.kind == "bad_signature"
 
 
 def unsuitable() -> bytes:

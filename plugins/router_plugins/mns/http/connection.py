@@ -16,7 +16,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, cast
 
 from router_plugins.mns.http.answers import CONTINUE
-from router_plugins.mns.http.parser import SLICE, Parser, Phase, Request
+from router_plugins.mns.http.parser import Parser, Phase, Request
 
 if TYPE_CHECKING:
     from router_plugins.mns.http.front import Front
@@ -25,7 +25,7 @@ LINGER = 2.0
 """Seconds that a client has to take the last answer."""
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """The protocol of one client; `deadline` is on the monotonic clock, `held` is in bytes."""
 
     _transport: asyncio.Transport
@@ -36,7 +36,6 @@ class Connection(asyncio.Protocol):
         self._front = front
         self._parser = Parser(front.limits, front.route)
         self._pending: deque[Request] = deque()
-        self._unparsed: bytes | memoryview = b""
         self._partial = 0
         self._phase = Phase.IDLE
         self._paused = False
@@ -66,32 +65,35 @@ class Connection(asyncio.Protocol):
             self._transport.write(refused.close)
             self._linger()
 
-    def data_received(self, data: bytes) -> None:
-        """Parse, unless nothing is read any more."""
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - what is read at once is fixed
+        """Read into the buffer that all connections share: it is parsed before anything else is read."""
+        return self._front.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Parse what was read, unless nothing is taken any more; stop reading where too much waits."""
         if self._lingering or self._ended:
             return
-        if self._paused:  # a transport may hand over what it had read already
-            self._unparsed = bytes(self._unparsed) + data
-        elif len(data) <= SLICE:
-            self._feed(data)
-        else:
-            self._unparsed = memoryview(data)
-            self._parse_on()
+        parser = self._parser
+        self._append(parser.feed(self._front.buffer[:nbytes]))
+        if self._front.overloaded and parser.partial:
+            self._append([parser.refuse(HTTPStatus.SERVICE_UNAVAILABLE, "too much waits here", retry_after=1)])
+        if parser.expects_continue and not self._pending:
+            self._let_go_on()
+        if self._crowded() and not parser.over:
+            self._pause()
 
     def eof_received(self) -> bool:
         """End after what is complete; a half-closed client still gets its answers (TLS cannot do that)."""
         if self._lingering:
             return False
-        self._ended = self._eof = True
-        if not self._unparsed:
-            self.end()
+        self._eof = True
+        self.end()
         return bool(self._pending) and self._transport.get_extra_info("sslcontext") is None
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the reason changes nothing
         """Forget the client; what it sent completely is still worked on."""
         self._parser.stop()
         self._pending.clear()
-        self._unparsed = b""
         self._hold(-self.held)
         self._front.leave(self)
 
@@ -131,15 +133,13 @@ class Connection(asyncio.Protocol):
             self._paused = False
             self._front.paused.discard(self)
             self._arm()
-            self._parse_on()
-            if not (self._paused or self._ended or self._transport.is_closing()):
+            if not self._transport.is_closing():
                 self._transport.resume_reading()
 
     def end(self) -> None:
         """Take no more requests; close when those that are complete are answered."""
         self._ended = True
         self._parser.stop()
-        self._unparsed = b""
         self._arm()
         if self._pending:
             self._pending[-1].last = True
@@ -160,29 +160,6 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
 
     # Between the two.
-
-    def _parse_on(self) -> None:
-        """Feed what was read, as far as the limits let."""
-        while self._unparsed and not self._paused:
-            part, self._unparsed = self._unparsed[:SLICE], self._unparsed[SLICE:]
-            self._feed(part)
-        if self._ended and not self._unparsed:
-            self.end()
-
-    def _feed(self, data: bytes | memoryview) -> None:
-        """Parse a slice; stop reading where too much waits."""
-        parser = self._parser
-        complete = parser.feed(data)
-        self._append(complete)
-        if self._front.overloaded and parser.partial:
-            refused = parser.refuse(HTTPStatus.SERVICE_UNAVAILABLE, "too much waits here", retry_after=1)
-            self._append([refused])
-        if parser.expects_continue and not self._pending:
-            self._let_go_on()
-        if parser.over:
-            self._unparsed = b""
-        elif self._crowded():
-            self._pause()
 
     def _append(self, complete: list[Request]) -> None:
         """Let what is complete wait for its turn, and for its answer if it has none yet."""

@@ -14,7 +14,7 @@ import anyio
 from router_plugins.mns.http.answers import Answer, refusal
 from router_plugins.mns.http.connection import LINGER, Connection
 from router_plugins.mns.http.limits import Limits
-from router_plugins.mns.http.parser import Request, Route
+from router_plugins.mns.http.parser import SLICE, Request, Route
 
 _BACKLOG = 1024
 _TURNED_AWAY = 64
@@ -36,6 +36,7 @@ class Front:
         self.limits = limits
         self.route = route
         self.held = 0
+        self.buffer = memoryview(bytearray(SLICE))
         self.paused: set[Connection] = set()
         self._count = count
         self._connections: set[Connection] = set()

@@ -28,7 +28,7 @@ OVERHEAD = 1024
 """Bytes that a waiting request is taken to need besides its own (its objects), for the limit on memory."""
 
 SLICE = 16 * 1024
-"""Bytes that are fed at once at most, so that a limit is noticed in time."""
+"""Bytes that are read and fed at once at most, so that a limit is noticed in time."""
 
 Route = Callable[[bytes, bytes], Answer | None]
 """(method, target) -> the refusal, or None where the request is wanted."""
