@@ -2,7 +2,7 @@
 
 from router.errors import ConfigError, Partial, Reject, Retry, RouterError, Undecodable
 from router.event import UNDECODABLE, Batch, Event, Message
-from router.plugin import Count, Decoder, Deliver, Emit, Plugin, Secret, Sink, Source, Step
+from router.plugin import Count, Decoder, Deliver, Emit, Placed, Plugin, Secret, Sink, Source, Step
 from router.units import Duration, Size
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Event",
     "Message",
     "Partial",
+    "Placed",
     "Plugin",
     "Reject",
     "Retry",

@@ -1,112 +1,67 @@
 """Delivery: one subscription from its feed to its sink; the last station of an event's way.
 
-A feeder takes chunks and cuts them into batches; as many workers as may be in flight deliver them. A batch
-that fails is tried again until it works or is refused, only with what failed, and holds up nobody but its own
-subscription. Progress is committed whenever the low-water mark moves.
+A feeder takes chunks and puts them on the agenda in batches; workers take them off and deliver them, as many at once
+as the valve allows. What fails is tried again without keeping a worker, then parked, then given up on, only what
+failed; it holds up nobody but its own subscription. Progress is committed whenever the low-water mark moves.
 """
 
 from __future__ import annotations
 
-import random
 import time
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from collections.abc import AsyncGenerator, Coroutine, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Protocol
 
 import anyio
-import msgspec
 import structlog
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from anyio.abc import TaskGroup
+from msgspec.structs import replace
 
+from router.agenda import Agenda, Work
+from router.breaker import Breaker, BreakerPolicy, Concurrency, Rate
 from router.dispatch import Chunk
-from router.errors import Partial, Reject, Retry
-from router.event import Event
-from router.journal import DeadLetter, Progress
+from router.errors import Reject
+from router.event import Batch, Event
+from router.journal import Change, DeadLetter, Kind, Parked, Progress, State
 from router.plugin import Deliver, Sink, Step
+from router.retry import Outcome, Policy, judge, parking, pause
 from router.steps import apply
-from router.window import Slot, Window
+from router.window import Window
+
+WINDOW = 2
+"""Batches for each call in flight that are taken from the feed before the first of them is settled."""
+PARKED_AT_ONCE = 500
+"""Parked events that are read back at a time."""
 
 log = structlog.get_logger("delivery")
 
 
-class Policy(msgspec.Struct, frozen=True):
-    """How a subscription delivers: calls in flight, events in a call, and the bounds of the back-off in seconds."""
+class Books(Protocol):
+    """What a delivery needs of feed and journal, for its own subscription alone."""
 
-    in_flight: int
-    batch: int
-    retry_min: float
-    retry_max: float
+    async def take(self, limit: int) -> Chunk:
+        """Return the next chunk of about `limit` events, waiting until there is one."""
+        ...
 
+    def rewind(self, position: int) -> None:
+        """Make `take` start over from a position."""
+        ...
 
-class Work(msgspec.Struct, frozen=True):
-    """A batch under way: its slot in the window, and the events with their positions."""
+    def commit(self, progress: Progress, change: Change) -> None:
+        """Keep the progress and the change."""
+        ...
 
-    slot: Slot
-    positions: Sequence[int]
-    events: Sequence[Event]
+    async def parked(self, limit: int) -> Sequence[Parked]:
+        """Return the parked events that are due first."""
+        ...
 
-    def only(self, indices: Sequence[int]) -> Work:
-        """Leave only some of the events."""
-        return Work(self.slot, [self.positions[i] for i in indices], [self.events[i] for i in indices])
-
-
-class Outcome(msgspec.Struct, frozen=True):
-    """What one try left of a batch: indices to try again, with the wait that was asked for, and those refused."""
-
-    again: Sequence[int] = ()
-    refused: Sequence[tuple[int, Reject]] = ()
-    after: float | None = None
-    reason: str = ""
-    singly: bool = False
-    """Whether the whole batch was refused, so that each event must be tried alone to find the culprit."""
-
-
-def judge(error: Exception | None, size: int) -> Outcome:
-    """Say what a try's error means for a batch of `size` events."""
-    match error:
-        case None:
-            return Outcome()
-        case Partial():
-            again = {i: e for i, e in error.errors.items() if isinstance(e, Retry)}
-            waits = [e.after for e in again.values() if e.after is not None]
-            return Outcome(
-                sorted(again),
-                sorted((i, e) for i, e in error.errors.items() if isinstance(e, Reject)),
-                max(waits, default=None),
-                next((e.reason for e in again.values()), ""),
-            )
-        case Reject() if size > 1:
-            return Outcome(range(size), reason=error.reason, singly=True)
-        case Reject():
-            return Outcome(refused=[(0, error)])
-        case Retry():
-            return Outcome(range(size), after=error.after, reason=error.reason)
-        case _:
-            return Outcome(range(size), reason=f"{type(error).__name__}: {error}")
-
-
-def pause(policy: Policy, attempt: int, after: float | None) -> float:
-    """Return the seconds before try `attempt` + 1: exponential with full jitter, at least what was asked for."""
-    ceiling = min(policy.retry_max, policy.retry_min * 2 ** min(attempt - 1, 32))
-    return max(random.uniform(0, ceiling), after or 0.0)  # noqa: S311 - jitter, no secret
-
-
-def _letter(position: int, event: Event, error: Reject, *, attempts: int, first_try: float) -> DeadLetter:
-    return DeadLetter(
-        position=position,
-        event=event,
-        reason=error.reason,
-        status=error.status,
-        attempts=attempts,
-        first_try=first_try,
-        last_try=time.time(),
-    )
+    def marks(self) -> Mapping[str, int]:
+        """Return the positions that the sink keeps of itself."""
+        ...
 
 
 class Delivery:
-    """One subscription. `take(limit)` gives its next chunk, `commit(progress, letters)` keeps its progress.
-
-    `rewind(position)` makes `take` start over from there.
-    """
+    """One subscription that delivers."""
 
     def __init__(
         self,
@@ -114,141 +69,357 @@ class Delivery:
         sink: Sink,
         steps: Sequence[Step],
         policy: Policy,
+        breaker: BreakerPolicy,
         progress: Progress,
-        take: Callable[[int], Coroutine[Any, Any, Chunk]],
-        commit: Callable[[Progress, Sequence[DeadLetter]], None],
-        rewind: Callable[[int], None],
+        books: Books,
     ) -> None:
         self.name = name
         self.policy = policy
         self.window = Window(progress)
+        self.breaker = Breaker(breaker)
+        self.concurrency = Concurrency(policy.in_flight)
         self.attempts = 0
         self.failures = 0
         self.in_flight = 0
         self.last_error = ""
         self._sink = sink
         self._steps = steps
-        self._take = take
-        self._commit = commit
-        self._rewind = rewind
-        self._feeding = anyio.CancelScope()
+        self._books = books
+        self._agenda = Agenda()
+        self._rate = Rate(policy.rate)
+        self._calls = 0
+        self._marks: dict[str, int] = {}
+        self._reviving: set[int] = set()
+        self._changed = anyio.Event()
         self._stopping = anyio.Event()
+        self._feeding = anyio.CancelScope()
+
+    @property
+    def state(self) -> State:
+        """Whether it delivers, or why not."""
+        return self.window.progress.state
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is out."""
+        return self.window.idle
 
     async def run(self) -> None:
         """Deliver until `stop()`; a sink that cannot be opened is tried again."""
-        attempt = 0
+        tries = 0
         while not self._stopping.is_set():
-            attempt += 1
+            tries += 1
             error = await self._attempt(self._serve())
             if error is None:
                 return
-            self.last_error = f"{type(error).__name__}: {error}"
+            self._fail(f"{type(error).__name__}: {error}")
             log.warning("sink does not open", subscription=self.name, error=self.last_error)
             self.window = Window(self.window.progress)
-            self._rewind(self.window.progress.position)
-            await self._wait(pause(self.policy, attempt, None))
+            self._agenda = Agenda()
+            self._reviving.clear()
+            self._calls = self.in_flight = 0
+            self._books.rewind(self.window.progress.position)
+            with anyio.move_on_after(pause(self.policy, tries, None)):
+                await self._stopping.wait()
 
     def stop(self) -> None:
-        """Take nothing more; `run` returns when what is in flight is settled, without further tries."""
+        """Take nothing more; `run` returns when the calls in flight have ended."""
         self._stopping.set()
         self._feeding.cancel()
+        self._change()
 
     def skip(self, head: int) -> None:
         """Note that nothing up to `head` is wanted; only while nothing is out or waiting."""
         self.window.skip(head)
         self._advance()
 
-    async def _serve(self) -> None:
-        async with self._sink.open() as deliver:
-            send, receive = anyio.create_memory_object_stream[Work](0)
-            async with receive, anyio.create_task_group() as workers:
-                for _ in range(self.policy.in_flight):
-                    workers.start_soon(self._work, deliver, receive)
-                async with send:
-                    await self._feed(send)
+    def turn(self, state: State) -> None:
+        """Deliver, or stop delivering, by hand or because the destination is gone; it outlives a restart."""
+        self.window.progress = replace(self.window.progress, state=state)
+        self._books.commit(self.window.progress, Change())
+        self._change()
 
-    async def _feed(self, send: MemoryObjectSendStream[Work]) -> None:
+    def replay(self, letters: Sequence[DeadLetter], per_second: float) -> None:
+        """Give dead letters another life: parked, due one after the other at this rate."""
+        progress = self.window.progress
+        count = len(letters)
+        self.window.progress = replace(progress, dead=progress.dead - count, parked=progress.parked + count)
+        now = time.time()
+        parked = [
+            Parked(
+                position=letter.position,
+                event=letter.event,
+                reason="replayed",
+                status=None,
+                attempts=0,
+                first_try=letter.first_try,
+                last_try=letter.last_try,
+                due=now + index / per_second,
+                times=0,
+            )
+            for index, letter in enumerate(letters)
+        ]
+        change = Change(parked=parked, undead=[letter.position for letter in letters])
+        self._books.commit(self.window.progress, change)
+        self._change()
+
+    async def _serve(self) -> None:
+        async with self._opened() as deliver, anyio.create_task_group() as tasks:
+            tasks.start_soon(self._drive, deliver, tasks)
+            tasks.start_soon(self._feed)
+            tasks.start_soon(self._revive)
+
+    @asynccontextmanager
+    async def _opened(self) -> AsyncGenerator[Deliver]:
+        """Open the sink, at its own positions if it keeps any."""
+        resumed = self._sink.resume(self._books.marks())
+        if resumed is None:
+            async with self._sink.open() as deliver:
+                yield deliver
+            return
+        self._marks = {}
+        async with resumed as place:
+
+            async def deliver_and_mark(batch: Batch) -> None:
+                self._marks.update(await place(batch))
+
+            yield deliver_and_mark
+
+    async def _feed(self) -> None:
+        """Put what the feed gives on the agenda, no more than the window has room for."""
+        limit = max(self.policy.batch, WINDOW * self.policy.in_flight * self.policy.batch)
         with anyio.CancelScope() as self._feeding:
             while not self._stopping.is_set():
-                chunk = await self._take(self.policy.batch)
-                slot = self.window.take(chunk.end, len(chunk.events))
-                work = self._prepare(Work(slot, chunk.positions, chunk.events))
-                for start in range(0, len(work.events), self.policy.batch):
-                    await send.send(work.only(range(start, min(start + self.policy.batch, len(work.events)))))
+                if self._agenda.open >= limit:
+                    await self._wait_changed()
+                    continue
+                chunk = await self._books.take(self.policy.batch)
+                for work in self._prepared(chunk):
+                    self._agenda.add(work)
+                self._advance()
+                self._change()
 
-    def _prepare(self, work: Work) -> Work:
-        """Apply the steps; what they leave out counts as filtered, what they fail on becomes a dead letter."""
-        if self._steps:
-            kept: list[tuple[int, Event]] = []
-            letters: list[DeadLetter] = []
-            for position, event in zip(work.positions, work.events, strict=True):
-                result = apply(self._steps, event)
-                if isinstance(result, Reject):
-                    letters.append(_letter(position, event, result, attempts=0, first_try=time.time()))
-                elif result is not None:
-                    kept.append((position, result))
-            self._bury(letters)
-            filtered = len(work.events) - len(kept) - len(letters)
-            self.window.settle(work.slot, filtered=filtered, letters=letters)
-            work = Work(work.slot, [p for p, _ in kept], [e for _, e in kept])
-        self._advance()
+    def _prepared(self, chunk: Chunk) -> Iterator[Work]:
+        """Apply the steps and cut into batches; what steps leave out is filtered, what they fail on is dead."""
+        slot = self.window.take(chunk.end, len(chunk.events))
+        now = time.time()
+        kept: list[tuple[int, Event]] = []
+        dead: list[DeadLetter] = []
+        for position, event in zip(chunk.positions, chunk.events, strict=True):
+            result = apply(self._steps, event)
+            if isinstance(result, Reject):
+                dead.append(self._letter(position, event, result, 0, now, kind="config"))
+            elif result is not None:
+                kept.append((position, result))
+        self.window.settle(slot, filtered=len(chunk.events) - len(kept) - len(dead), dead=dead)
+        for lane, pairs in self._lanes(kept).items():
+            for start in range(0, len(pairs), self.policy.batch):
+                some = pairs[start : start + self.policy.batch]
+                yield Work(slot, [p for p, _ in some], [e for _, e in some], now, lane=lane)
+
+    def _lanes(self, pairs: list[tuple[int, Event]]) -> dict[str | None, list[tuple[int, Event]]]:
+        if not self.policy.ordered:
+            return {None: pairs}
+        lanes: dict[str | None, list[tuple[int, Event]]] = {}
+        for pair in pairs:
+            value = pair[1].get(self.policy.key) if self.policy.key else ""
+            lanes.setdefault(str(value), []).append(pair)
+        return lanes
+
+    async def _revive(self) -> None:
+        """Put parked events that are due on the agenda, and wait until they are settled before reading more."""
+        while not self._stopping.is_set():
+            wait: float | None = None
+            if not self._reviving and self.window.progress.parked:
+                parked = await self._books.parked(PARKED_AT_ONCE)
+                now = time.time()
+                due = [one for one in parked if one.due <= now]
+                for start in range(0, len(due), self.policy.batch):
+                    some = due[start : start + self.policy.batch]
+                    self._reviving.update(one.position for one in some)
+                    events = [one.event for one in some]
+                    self._agenda.add(Work(None, [o.position for o in some], events, now, troubles=some))
+                if due:
+                    self._change()
+                elif parked:
+                    wait = parked[0].due - now
+            await self._wait_changed(wait)
+
+    async def _drive(self, deliver: Deliver, tasks: TaskGroup) -> None:
+        """Start a call for each batch that may be tried, as many at once as the valve allows."""
+        while not self._stopping.is_set():
+            work = self._admit(anyio.current_time())
+            if isinstance(work, Work):
+                self._calls += 1
+                tasks.start_soon(self._call, deliver, work)
+            else:
+                await self._wait_changed(work)
+
+    def _admit(self, now: float) -> Work | float | None:
+        """Return a batch that may be tried now, or else the seconds to wait; None to wait for a change."""
+        if self.state != "active" or self._calls >= self.concurrency.limit:
+            return None
+        wait = self._agenda.wait(now)
+        if wait != 0.0:
+            return wait
+        closed = self.breaker.enter(now)
+        if closed != 0.0:
+            return closed
+        work = self._agenda.take(now)
+        if work is not None and self.breaker.state == "half-open" and len(work.events) > 1:
+            self._agenda.defer(work.lane, [work.only(range(1, len(work.events)), work.tries)])
+            work = work.only([0], work.tries)
         return work
 
-    async def _work(self, deliver: Deliver, receive: MemoryObjectReceiveStream[Work]) -> None:
-        async for work in receive:
-            self.in_flight += len(work.events)
-            try:
-                await self._settle(deliver, work)
-            finally:
-                self.in_flight -= len(work.events)
-
-    async def _settle(self, deliver: Deliver, work: Work) -> None:
-        """Try until nothing is left of the work, or until stopped: then it stays unsettled."""
-        attempt = 0
-        first_try = time.time()
-        while work.events:
-            attempt += 1
+    async def _call(self, deliver: Deliver, work: Work) -> None:
+        """Try a batch once, and note what became of it."""
+        slow = self._rate.wait(len(work.events), anyio.current_time())
+        if slow:
+            with anyio.move_on_after(slow):
+                await self._stopping.wait()
+        if not self._stopping.is_set():
             self.attempts += 1
+            self.in_flight += len(work.events)
+            started = anyio.current_time()
             outcome = judge(await self._attempt(deliver(work.events)), len(work.events))
-            self._note(work, outcome, attempt, first_try)
-            if outcome.singly:
-                for i in range(len(work.events)):
-                    await self._settle(deliver, work.only([i]))
-                return
-            work = work.only(outcome.again)
-            if not work.events or await self._wait(pause(self.policy, attempt, outcome.after)):
-                return
+            self.in_flight -= len(work.events)
+            now = anyio.current_time()
+            self._note(work, outcome, now - started, now)
+            self._settle(work, outcome, now)
+        self._calls -= 1
+        self._change()
 
-    def _note(self, work: Work, outcome: Outcome, attempt: int, first_try: float) -> None:
-        """Settle in the window what the try delivered or had refused."""
-        if outcome.again:
+    def _note(self, work: Work, outcome: Outcome, seconds: float, now: float) -> None:
+        """Tell breaker and concurrency how the call went."""
+        failed = outcome.again and not outcome.singly
+        if failed and (outcome.whole or len(outcome.again) == len(work.events)):
+            self.breaker.failed(work.positions[0], now, after=outcome.after)
+            self.concurrency.failed(seconds, now)
+        else:
+            self.breaker.succeeded()
+            self.concurrency.succeeded(seconds, now)
+        if failed:
             self.failures += 1
-            self.last_error = outcome.reason
+            self._fail(outcome.reason)
             log.warning(
                 "delivery failed",
                 subscription=self.name,
-                attempt=attempt,
                 events=len(outcome.again),
                 reason=outcome.reason,
+                breaker=self.breaker.state,
             )
-        letters = [
-            _letter(work.positions[i], work.events[i], error, attempts=attempt, first_try=first_try)
-            for i, error in outcome.refused
-        ]
-        self._bury(letters)
-        delivered = len(work.events) - len(outcome.again) - len(letters)
-        self.window.settle(work.slot, delivered=delivered, letters=letters)
-        self._advance()
+        if outcome.gone and self.state == "active":
+            log.error("the destination is gone, the subscription waits until it is resumed", subscription=self.name)
+            self.turn("gone")
 
-    def _bury(self, letters: Sequence[DeadLetter]) -> None:
-        for letter in letters:
-            self.last_error = letter.reason
-            log.warning("dead letter", subscription=self.name, event_id=letter.event.id, reason=letter.reason)
+    def _settle(self, work: Work, outcome: Outcome, now: float) -> None:
+        """Put what is left of a batch back on the agenda, or park it, or give it up; the rest is delivered."""
+        if outcome.singly:
+            self._agenda.defer(work.lane, [work.only([i], work.tries) for i in range(len(work.events))])
+            self._agenda.leave(work)
+            return
+        again = work.only(outcome.again, work.tries + 1)
+        dead = [self._buried(work, i, error, "refused") for i, error in outcome.refused]
+        parked: list[Parked] = []
+        if self._quick(again, outcome, whole=len(again.events) == len(work.events)):
+            if again.events:
+                self._agenda.again(again, now + pause(self.policy, again.tries, outcome.after))
+        else:
+            late = [self._late(again, i, outcome) for i in range(len(again.events))]
+            parked = [one for one in late if isinstance(one, Parked)]
+            dead += [one for one in late if isinstance(one, DeadLetter)]
+            again = again.only((), 0)
+        self._book(work, [*again.positions, *(one.position for one in (*parked, *dead))], parked, dead)
+        if not again.events:
+            self._agenda.leave(work)
+
+    def _quick(self, again: Work, outcome: Outcome, *, whole: bool) -> bool:
+        """Say whether what failed is tried again soon, rather than parked.
+
+        In order, it always waits. While the breaker is not closed tries are not used up, and a whole batch that
+        failed as one says that the destination is down: parking thousands would help nobody.
+        """
+        if self.policy.ordered or self.state != "active" or self.breaker.state != "closed":
+            return True
+        return again.tries < self.policy.tries or (outcome.whole and whole and len(again.events) > 1)
+
+    def _late(self, work: Work, index: int, outcome: Outcome) -> Parked | DeadLetter:
+        """Park an event that failed too often, or give it up when its schedule is over."""
+        trouble = work.troubles[index] if work.troubles else None
+        times = trouble.times + 1 if trouble else 0
+        wait = parking(self.policy, times, outcome.after)
+        attempts = work.tries + (trouble.attempts if trouble else 0)
+        first_try = trouble.first_try if trouble else work.first_try
+        position, event = work.positions[index], work.events[index]
+        if wait is None:
+            error = Reject(outcome.reason, outcome.status)
+            return self._letter(position, event, error, attempts, first_try, kind="exhausted")
+        return Parked(
+            position=position,
+            event=event,
+            reason=outcome.reason,
+            status=outcome.status,
+            attempts=attempts,
+            first_try=first_try,
+            last_try=time.time(),
+            due=time.time() + wait,
+            times=times,
+        )
+
+    def _buried(self, work: Work, index: int, error: Reject, kind: Kind) -> DeadLetter:
+        trouble = work.troubles[index] if work.troubles else None
+        attempts = work.tries + 1 + (trouble.attempts if trouble else 0)
+        first_try = trouble.first_try if trouble else work.first_try
+        return self._letter(work.positions[index], work.events[index], error, attempts, first_try, kind=kind)
+
+    def _letter(
+        self, position: int, event: Event, error: Reject, attempts: int, first_try: float, *, kind: Kind
+    ) -> DeadLetter:
+        self._fail(error.reason)
+        log.warning("dead letter", subscription=self.name, event_id=event.id, kind=kind, reason=error.reason)
+        return DeadLetter(
+            position=position,
+            event=event,
+            reason=error.reason,
+            status=error.status,
+            attempts=attempts,
+            first_try=first_try,
+            last_try=time.time(),
+            kind=kind,
+        )
+
+    def _book(self, work: Work, left: Sequence[int], parked: Sequence[Parked], dead: Sequence[DeadLetter]) -> None:
+        """Enter in the window what the try settled: all but `left` is delivered."""
+        others = set(left)
+        delivered = [position for position in work.positions if position not in others]
+        done = len(delivered) + len(parked) + len(dead)
+        self._agenda.settle(done)
+        if work.slot is not None:
+            self.window.settle(work.slot, delivered=len(delivered), parked=parked, dead=dead)
+            self._advance()
+        elif done:
+            self._reviving.difference_update(delivered, (one.position for one in (*parked, *dead)))
+            change = self.window.revive(delivered, parked, dead)
+            self._books.commit(self.window.progress, change)
 
     def _advance(self) -> None:
-        letters = self.window.advance()
-        if letters is not None:
-            self._commit(self.window.progress, letters)
+        change = self.window.advance()
+        if change is not None:
+            if self._marks:
+                change, self._marks = replace(change, marks=self._marks), {}
+            self._books.commit(self.window.progress, change)
+
+    def _fail(self, reason: str) -> None:
+        self.last_error = reason
+
+    def _change(self) -> None:
+        """Wake whoever waits for a change; the one who sets it replaces it, so that nobody misses it."""
+        self._changed.set()
+        self._changed = anyio.Event()
+
+    async def _wait_changed(self, seconds: float | None = None) -> None:
+        with anyio.move_on_after(seconds):
+            await self._changed.wait()
 
     async def _attempt(self, call: Coroutine[Any, Any, None]) -> Exception | None:
         """Await a plugin's coroutine and return its error."""
@@ -257,9 +428,3 @@ class Delivery:
         except Exception as error:  # noqa: BLE001 - a plugin may raise anything; cancellation passes
             return error
         return None
-
-    async def _wait(self, seconds: float) -> bool:
-        """Wait; return whether it was cut short by `stop()`."""
-        with anyio.move_on_after(seconds):
-            await self._stopping.wait()
-        return self._stopping.is_set()

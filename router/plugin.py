@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, ClassVar, TypeAlias
 
 import msgspec
@@ -91,6 +91,10 @@ class Step(Plugin, frozen=True, kw_only=True, forbid_unknown_fields=True):
         raise NotImplementedError
 
 
+Placed: TypeAlias = Callable[[Batch], Coroutine[Any, Any, Mapping[str, int]]]
+"""Deliver a batch, as `Deliver` does, and return the sink's own positions that this changed."""
+
+
 class Sink(Plugin, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Delivers batches to one destination. Implement `deliver`, or `open` where there is a connection.
 
@@ -101,6 +105,8 @@ class Sink(Plugin, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Events in one call at most."""
     in_flight: ClassVar[int] = 1
     """Calls under way at once at most."""
+    keeps_positions: ClassVar[bool] = False
+    """Whether `resume` opens it at its own positions; then everything is delivered in order, one call at a time."""
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[Deliver]:
@@ -110,3 +116,13 @@ class Sink(Plugin, frozen=True, kw_only=True, forbid_unknown_fields=True):
     async def deliver(self, batch: Batch) -> None:
         """Deliver the batch; return when all of it is safe at the destination."""
         raise NotImplementedError
+
+    def resume(self, marks: Mapping[str, int]) -> AbstractAsyncContextManager[Placed] | None:  # noqa: ARG002
+        """Open at the sink's own positions, if it keeps any: then nothing is delivered to it twice.
+
+        `marks` are the positions (such as the lengths of files) that were committed last, in one transaction with
+        the subscription's progress. What lies beyond them at the destination was delivered but not committed: it
+        must be undone, for it comes again. Calls come one at a time and in order. None, the default, says that the
+        sink has none (`keeps_positions` is false); then `open` is used.
+        """
+        return None

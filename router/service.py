@@ -13,11 +13,13 @@ from pathlib import Path
 
 import anyio
 import structlog
+from msgspec.structs import asdict
 
 from router.admin.server import admin
 from router.admin.status import SourceStatus, Status, SubscriptionStatus
+from router.breaker import BreakerPolicy
 from router.config.model import Config, Department, Subscription
-from router.delivery import Delivery, Policy
+from router.delivery import Delivery
 from router.dispatch import Dispatch, Feed
 from router.errors import RouterError
 from router.event import Event, Message
@@ -25,6 +27,7 @@ from router.intake import Intake, event_of
 from router.journal import Partition, Progress
 from router.match import Route, Routes
 from router.plugin import Source
+from router.retry import Policy
 from router.verify import Balance, Count
 
 IDLE = 1.0
@@ -64,6 +67,17 @@ class SourceState:
         self.last_error = ""
 
 
+class _Books:
+    """Feed and journal as one subscription sees them."""
+
+    def __init__(self, name: str, index: int, dispatch: Dispatch, partition: Partition) -> None:
+        self.take = partial(dispatch.next, index)
+        self.rewind = partial(dispatch.rewind, index)
+        self.commit = partial(partition.commit, name)
+        self.parked = partial(partition.parked, name)
+        self.marks = partial(partition.marks, name)
+
+
 class Engine:
     """Everything between the sources and the sinks, wired from a config over an open journal."""
 
@@ -98,27 +112,26 @@ class Engine:
 
     def _delivery(self, index: int, name: str, subscription: Subscription, progress: Progress) -> Delivery:
         sink, wish = subscription.to, subscription.delivery
+        in_order = wish.ordered or sink.keeps_positions
         policy = Policy(
-            in_flight=1 if wish.ordered else wish.in_flight or sink.in_flight,
+            in_flight=1 if in_order and not wish.key else wish.in_flight or sink.in_flight,
             batch=wish.batch or sink.batch,
+            rate=wish.rate,
+            ordered=in_order,
+            key=wish.key,
+            tries=wish.tries,
             retry_min=wish.retry_min,
             retry_max=wish.retry_max,
+            schedule=wish.schedule,
         )
-        return Delivery(
-            name,
-            sink,
-            subscription.steps,
-            policy,
-            progress,
-            take=partial(self.dispatch.next, index),
-            commit=partial(self.partition.commit, name),
-            rewind=partial(self.dispatch.rewind, index),
-        )
+        breaker = BreakerPolicy(**asdict(wish.breaker))
+        books = _Books(name, index, self.dispatch, self.partition)
+        return Delivery(name, sink, subscription.steps, policy, breaker, progress, books)
 
     def note_idle(self) -> None:
         """Move on those subscriptions that want nothing of what came in."""
         for index, delivery in enumerate(self.deliveries):
-            if self.dispatch.settled(index) and delivery.window.idle:
+            if self.dispatch.settled(index) and delivery.settled:
                 delivery.skip(self.dispatch.head)
 
     def stop(self) -> None:
@@ -155,11 +168,15 @@ class Engine:
             journalled=self.partition.head - progress.since,
             delivered=progress.delivered,
             filtered=progress.filtered,
+            parked=progress.parked,
             dead=progress.dead,
             pending=self.partition.head - progress.position,
             in_flight=delivery.in_flight,
             attempts=delivery.attempts,
             failures=delivery.failures,
+            state=delivery.state,
+            breaker=delivery.breaker.state,
+            concurrency=delivery.concurrency.limit,
             live=self.dispatch.live(index),
             last_error=delivery.last_error,
         )

@@ -51,7 +51,7 @@ class Count:
     def balance(self, name: str, head: int, tail: int) -> Balance:
         """Compare what was counted with what the subscription says."""
         progress = self._progress
-        said = progress.delivered + progress.dead
+        said = progress.delivered + progress.parked + progress.dead
         complete = tail <= progress.since or progress.since == progress.position
         problem = ""
         if progress.position > head:
@@ -61,13 +61,15 @@ class Count:
         elif progress.pattern != self._pattern:
             complete = False  # counted under another match than the config's; the daemon starts a new count
         elif complete and self._wanted != said:
-            problem = f"the journal has {self._wanted} events that it wants, but {said} were delivered or given up on"
+            problem = (
+                f"the journal has {self._wanted} events that it wants, but {said} were delivered, parked or given up on"
+            )
         return Balance(
             name=name,
             journalled=head - progress.since,
             delivered=progress.delivered,
             filtered=progress.filtered,
-            parked=0,
+            parked=progress.parked,
             dead=progress.dead,
             pending=head - progress.position,
             recounted=self._wanted if complete else None,

@@ -2,30 +2,31 @@
 
 Chunks of the journal are opened in order and settled in any order; the low-water mark and the counters move
 only over chunks that are settled whole. So the counters are always true of exactly the events below the mark:
-`position - since = delivered + filtered + dead`. Pure and synchronous.
+`position - since = delivered + filtered + parked + dead`. Pure and synchronous.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from router.journal import DeadLetter, Progress
+from router.journal import NOTHING, Change, DeadLetter, Parked, Progress
 
 
 class Slot:
     """One chunk that is out: `end` is the position after it, `open` how many of its events are not settled."""
 
-    __slots__ = ("dead", "delivered", "end", "filtered", "letters", "open")
+    __slots__ = ("dead", "delivered", "end", "filtered", "open", "parked")
 
     def __init__(self, end: int, wanted: int, filtered: int) -> None:
         self.end = end
         self.open = wanted
         self.filtered = filtered
         self.delivered = 0
-        self.dead = 0
-        self.letters: list[DeadLetter] = []
+        self.parked: list[Parked] = []
+        self.dead: list[DeadLetter] = []
 
 
 class Window:
@@ -57,33 +58,40 @@ class Window:
         return slot
 
     def settle(
-        self, slot: Slot, *, delivered: int = 0, filtered: int = 0, letters: list[DeadLetter] | None = None
+        self,
+        slot: Slot,
+        *,
+        delivered: int = 0,
+        filtered: int = 0,
+        parked: Sequence[Parked] = (),
+        dead: Sequence[DeadLetter] = (),
     ) -> None:
         """Note what became of some of the slot's events."""
-        letters = letters or []
         slot.delivered += delivered
         slot.filtered += filtered
-        slot.dead += len(letters)
-        slot.letters.extend(letters)
-        slot.open -= delivered + filtered + len(letters)
+        slot.parked.extend(parked)
+        slot.dead.extend(dead)
+        slot.open -= delivered + filtered + len(parked) + len(dead)
 
     def skip(self, end: int) -> None:
         """Pass over everything up to `end` as unwanted; only while idle."""
         if not self._slots and end > self._end:
             self.take(end, 0)
 
-    def advance(self) -> list[DeadLetter] | None:
-        """Move the mark over the settled slots; return their dead letters, or None if it did not move."""
+    def advance(self) -> Change | None:
+        """Move the mark over the settled slots; return what that parks and gives up on, or None if it stays."""
         if not self._slots or self._slots[0].open:
             return None
         delivered = filtered = 0
-        letters: list[DeadLetter] = []
+        parked: list[Parked] = []
+        dead: list[DeadLetter] = []
         end = self.progress.position
         while self._slots and not self._slots[0].open:
             slot = self._slots.popleft()
             delivered += slot.delivered
             filtered += slot.filtered
-            letters += slot.letters
+            parked += slot.parked
+            dead += slot.dead
             end = slot.end
         done = self.progress
         self.progress = replace(
@@ -91,6 +99,18 @@ class Window:
             position=end,
             delivered=done.delivered + delivered,
             filtered=done.filtered + filtered,
-            dead=done.dead + len(letters),
+            parked=done.parked + len(parked),
+            dead=done.dead + len(dead),
         )
-        return letters
+        return Change(parked=parked, dead=dead) if parked or dead else NOTHING
+
+    def revive(self, delivered: Sequence[int], parked: Sequence[Parked], dead: Sequence[DeadLetter]) -> Change:
+        """Note what became of parked events: delivered, parked again, or given up on."""
+        done = self.progress
+        self.progress = replace(
+            done,
+            delivered=done.delivered + len(delivered),
+            parked=done.parked - len(delivered) - len(dead),
+            dead=done.dead + len(dead),
+        )
+        return Change(parked=parked, dead=dead, unparked=[*delivered, *(letter.position for letter in dead)])

@@ -14,7 +14,7 @@ LAYERS = [
     {"errors", "event", "hint", "units"},
     {"plugin"},
     {"journal", "match", "steps"},
-    {"intake", "dispatch", "window", "delivery", "verify"},
+    {"intake", "dispatch", "window", "agenda", "retry", "breaker", "delivery", "verify"},
     {"config", "admin"},
     {"service"},
     {"cli"},

@@ -17,20 +17,25 @@ class SourceStatus(msgspec.Struct, frozen=True):
 
 
 class SubscriptionStatus(msgspec.Struct, frozen=True):
-    """A subscription: `journalled = delivered + filtered + dead + pending`, events since its pattern took effect.
+    """A subscription: `journalled = delivered + filtered + parked + dead + pending`, since its pattern took effect.
 
     `in_flight` events are under way (they count as pending); `attempts` and `failures` are calls to the sink
-    since the start; `live` says whether it keeps up with intake or reads the journal.
+    since the start, `concurrency` how many may be under way at once;
+    `live` says whether it keeps up with intake or reads the journal.
     """
 
     journalled: int
     delivered: int
     filtered: int
+    parked: int
     dead: int
     pending: int
     in_flight: int
     attempts: int
     failures: int
+    state: str
+    breaker: str
+    concurrency: int
     live: bool
     last_error: str
 

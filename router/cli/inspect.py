@@ -39,12 +39,12 @@ def status(
     now = msgspec.json.decode(body, type=Status)
     console = tables.console()
     _print_sources(console, now)
-    table = tables.table(
-        "subscription", "journalled", "delivered", "filtered", "dead", "pending", "in flight", "feed", "last error"
-    )
+    columns = ("journalled", "delivered", "filtered", "parked", "dead", "pending", "in_flight")
+    table = tables.table("subscription", *columns, "state", "feed", "last error")
     for name, sub in now.subscriptions.items():
-        numbers = (sub.journalled, sub.delivered, sub.filtered, sub.dead, sub.pending, sub.in_flight)
-        table.add_row(name, *map(str, numbers), "memory" if sub.live else "journal", sub.last_error[:60])
+        numbers = [str(getattr(sub, column)) for column in columns]
+        state = sub.state if sub.state != "active" or sub.breaker == "closed" else f"breaker {sub.breaker}"
+        table.add_row(name, *numbers, state, "memory" if sub.live else "journal", sub.last_error[:60])
     console.print(table)
 
 
@@ -52,7 +52,8 @@ def _print_sources(console: Console, now: Status) -> None:
     journal = now.journal
     console.print(
         f"{'ready' if now.ready else 'NOT READY'}; journal: {journal.head - 1} events, "
-        f"{journal.duplicates} duplicates dropped, {journal.bytes / 2**20:.1f} MiB{' FULL' if journal.full else ''}; {now.undecodable} undecodable",
+        f"{journal.duplicates} duplicates dropped, {journal.bytes / 2**20:.1f} MiB"
+        f"{' FULL' if journal.full else ''}; {now.undecodable} undecodable",
         highlight=False,
     )
     table = tables.table("source", "ready", "received", "counts", "last error")

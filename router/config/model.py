@@ -14,6 +14,7 @@ from router.errors import ConfigError
 from router.journal import Journal
 from router.match import ALWAYS, Condition
 from router.plugin import Decoder, Sink, Source, Step
+from router.retry import SCHEDULE
 from router.units import Duration
 
 Name: TypeAlias = Annotated[
@@ -28,22 +29,46 @@ class Admin(msgspec.Struct, frozen=True, kw_only=True):
     listen: str = "127.0.0.1:9464"
 
 
+class BreakerOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """When the breaker before a destination opens, and for how long."""
+
+    failures: Annotated[int, Meta(ge=2)] = 5
+    """Failed calls in a row, of at least two batches."""
+    rate: Annotated[float, Meta(gt=0, le=1)] = 0.5
+    """Or this share of the last `window` calls."""
+    window: Annotated[int, Meta(ge=2)] = 50
+    open_min: Duration = 5.0
+    open_max: Duration = 60.0
+    """Nothing is tried for so long; then one probe is. Doubles while the probes fail."""
+
+
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     """How a subscription delivers. Calls in flight and events in a call, at most: None for what suits its sink."""
 
     in_flight: Annotated[int, Meta(ge=1)] | None = None
     batch: Annotated[int, Meta(ge=1)] | None = None
+    rate: Annotated[float, Meta(ge=0)] = 0.0
+    """Events a second; 0 for no limit."""
     ordered: bool = False
-    """One call at a time; what fails holds up what is behind it."""
+    """In order; what fails holds up what is behind it, instead of being parked."""
+    key: str = ""
+    """With `ordered`: a field; events of different values do not wait for each other."""
+    tries: Annotated[int, Meta(ge=1)] = 3
+    """Quick tries before an event is parked."""
     retry_min: Duration = 1.0
     retry_max: Duration = 60.0
-    """The bounds of the pause before another try."""
+    """The bounds of the pause before another quick try."""
+    schedule: tuple[Duration, ...] = SCHEDULE
+    """The pauses before each try of a parked event; behind the last it is a dead letter."""
+    breaker: BreakerOptions = BreakerOptions()
 
     def __post_init__(self) -> None:
         if self.retry_min <= 0:
             raise ConfigError("retry_min", "a pause of nothing would never end trying", "such as 1s")
         if self.retry_min > self.retry_max:
             raise ConfigError("retry_max", f"{self.retry_max:g}s is less than `retry_min`, {self.retry_min:g}s")
+        if self.key and not self.ordered:
+            raise ConfigError("key", "has no effect without `ordered: true`", "add `ordered: true`")
 
 
 class Subscription(msgspec.Struct, frozen=True, kw_only=True):

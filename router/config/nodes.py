@@ -67,7 +67,7 @@ class MapNode(msgspec.Struct, frozen=True):
 Node: TypeAlias = Scalar | ListNode | MapNode
 
 
-class BadText(Exception):  # noqa: N818 - carries what was found to whoever knows the file's name
+class BadText(Exception):
     """The text is no YAML, or more YAML than a config may use."""
 
     def __init__(self, mark: Mark, problem: str, hint: str = "") -> None:

@@ -28,7 +28,7 @@ class Problem(msgspec.Struct, frozen=True, order=True):
         return f"{self.file}:{self.line}:{self.column}: {place}{self.problem}{hint}"
 
 
-class BadConfig(RouterError):  # noqa: N818 - like Retry and Reject: it says what was found
+class BadConfig(RouterError):
     """A config with mistakes: all of them, in the order of the file."""
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:

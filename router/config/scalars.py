@@ -28,7 +28,7 @@ _SHOWN = 60
 _JSON_WORDS = {"int": "a whole number", "float": "a number", "str": "text", "array": "a list", "object": "a mapping"}
 
 
-class Unfit(Exception):  # noqa: N818 - carries what was expected to whoever knows the place
+class Unfit(Exception):
     """A value that the type does not take."""
 
     def __init__(self, problem: str, hint: str = "") -> None:

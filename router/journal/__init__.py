@@ -9,8 +9,8 @@ What every journal holds (`router.testing.journal` has the suite):
   a duplicate is answered only when its original is safe, too.
 * Either all of an append is kept, or its caller is told (`Retry`).
 * The follower sees every new event once, in the order of positions, after it is safe.
-* `commit` replaces a subscription's progress and adds its dead letters, both in one transaction, lazily: a
-  crash loses some of the latest progress (events are delivered again), never an event.
+* `commit` replaces a subscription's progress, and what is parked or dead, in one transaction, lazily: a crash
+  loses some of the latest progress (events are delivered again), never an event.
 * Nothing that an active subscription has not settled is ever deleted.
 """
 
@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 import msgspec
 
@@ -42,11 +42,19 @@ class Segment(msgspec.Struct, frozen=True):
         return self.first + len(self.events)
 
 
-class Progress(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a subscription is: all below `position` is settled, and `position - since` is the sum of the counters.
+State: TypeAlias = Literal["active", "paused", "gone"]
+"""Whether a subscription delivers; `gone` is what its destination said (410), `paused` what an operator did."""
 
-    `since` is where the present pattern took effect and counting began; `pattern` is a digest of all that
-    decides what the subscription wants, so that a change of it starts a new count.
+Kind: TypeAlias = Literal["refused", "exhausted", "undecodable", "config"]
+"""Why an event was given up on: the destination's word, no try left, its own form, or a fault of a step."""
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a subscription is: all below `position` is settled or parked, and the counters add up to it.
+
+    `position - since = delivered + filtered + parked + dead`. `since` is where the present pattern took effect
+    and counting began; `pattern` is a digest of all that decides what the subscription wants, so that a change
+    of it starts a new count. `dead` also counts the letters that were discarded.
     """
 
     position: int
@@ -54,11 +62,16 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     pattern: str
     delivered: int = 0
     filtered: int = 0
+    parked: int = 0
     dead: int = 0
+    state: State = "active"
 
 
-class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
-    """An event that a subscription gave up on. Times are Unix seconds; `status` is the destination's, if any."""
+class Trouble(msgspec.Struct, frozen=True, kw_only=True):
+    """An event that a subscription could not deliver, and how it went. Times are Unix seconds.
+
+    `status` is the destination's, if it gave one.
+    """
 
     position: int
     event: Event
@@ -67,6 +80,36 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int
     first_try: float
     last_try: float
+
+
+class Parked(Trouble, frozen=True, kw_only=True):
+    """Failed for now; its next try is `due`, in Unix seconds. It was parked `times` before."""
+
+    due: float
+    times: int
+
+
+class DeadLetter(Trouble, frozen=True, kw_only=True):
+    """Given up on, until replayed or discarded."""
+
+    kind: Kind
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """What one commit of a subscription changes, besides its progress.
+
+    `parked` and `dead` are added, or replace those of the same position; `unparked` and `undead` are the positions
+    of those that are no longer so. `marks` are the sink's own positions, those that changed.
+    """
+
+    parked: Sequence[Parked] = ()
+    unparked: Sequence[int] = ()
+    dead: Sequence[DeadLetter] = ()
+    undead: Sequence[int] = ()
+    marks: Mapping[str, int] = {}
+
+
+NOTHING = Change()
 
 
 class Statistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,16 +165,28 @@ class Partition(Protocol):
         """Say whose progress decides what may be deleted."""
         ...
 
-    def commit(self, name: str, progress: Progress, dead: Sequence[DeadLetter] = ()) -> None:
-        """Note the progress; it is durable soon, or after `flush`."""
+    def commit(self, name: str, progress: Progress, change: Change = NOTHING) -> None:
+        """Note the progress and the change, as one; they are durable soon, or after `flush`."""
+        ...
+
+    def forget(self, name: str) -> None:
+        """Drop all that is kept of a subscription."""
         ...
 
     async def flush(self) -> None:
         """Make all progress durable; raises `Retry` when it could not be."""
         ...
 
-    async def dead_letters(self, name: str, limit: int) -> Sequence[DeadLetter]:
-        """Return a subscription's oldest dead letters, up to `limit`."""
+    async def parked(self, name: str, limit: int) -> Sequence[Parked]:
+        """Return the subscription's parked events that are due first, up to `limit`."""
+        ...
+
+    async def dead_letters(self, name: str, after: int, limit: int) -> Sequence[DeadLetter]:
+        """Return the subscription's dead letters at positions above `after`, in order, up to `limit`."""
+        ...
+
+    def marks(self, name: str) -> Mapping[str, int]:
+        """Return the positions that the subscription's sink keeps of itself."""
         ...
 
     def statistics(self) -> Statistics:

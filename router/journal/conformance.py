@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -19,7 +20,7 @@ import pytest
 
 from router.errors import Retry
 from router.event import Event, Message
-from router.journal import FIRST, DeadLetter, Journal, Partition, Progress, Segment
+from router.journal import FIRST, Change, DeadLetter, Journal, Parked, Partition, Progress, Segment
 
 
 class Note(msgspec.Struct, frozen=True):
@@ -135,15 +136,37 @@ class JournalSuite:
                 assert [e.id for e in segment.events] == [e.id for e in every[offset:]]
             assert not (await partition.read(partition.head, 10)).events
 
-    async def test_progress_and_dead_letters_come_back(self, tmp_path: Path) -> None:
+    async def test_progress_and_troubles_come_back(self, tmp_path: Path) -> None:
         """P4: as they were committed last."""
-        mark, letter = _given_up()
         async with self.opened(tmp_path) as partition:
-            await partition.append([event(b"a")])
+            await partition.append([event(b"a"), event(b"b")])
             assert partition.progress("d/s") is None
-            partition.commit("d/s", mark, [letter])
+            partition.commit("d/s", MARK, TROUBLE)
+            await _check_troubles(partition)
+            partition.commit("d/s", MARK, Change(unparked=[2], undead=[1]))
+            assert not await partition.parked("d/s", 10)
+            assert not await partition.dead_letters("d/s", 0, 10)
+
+    async def test_parked_events_come_in_the_order_in_which_they_are_due(self, tmp_path: Path) -> None:
+        """And dead letters in the order of their positions, page by page."""
+        parked = [Parked(due=due, times=0, **_trouble(i, b"x")) for i, due in enumerate((30.0, 10.0, 20.0, 10.0), 1)]
+        dead = [DeadLetter(kind="refused", **_trouble(i, b"x")) for i in (5, 3, 9)]
+        async with self.opened(tmp_path) as partition:
+            partition.commit("d/s", MARK, Change(parked=parked, dead=dead))
+            assert [p.position for p in await partition.parked("d/s", 3)] == [2, 4, 3]
+            assert [d.position for d in await partition.dead_letters("d/s", 3, 1)] == [5]
+
+    async def test_a_forgotten_subscription_leaves_nothing(self, tmp_path: Path) -> None:
+        """Its name is as good as new."""
+        async with self.opened(tmp_path) as partition:
+            partition.commit("d/s", MARK, TROUBLE)
             await partition.flush()
-            await _check_progress(partition, mark, letter)
+            partition.forget("d/s")
+            await partition.flush()
+            assert partition.progress("d/s") is None
+            assert not await partition.parked("d/s", 10)
+            assert not await partition.dead_letters("d/s", 0, 10)
+            assert not partition.marks("d/s")
 
     async def test_a_full_journal_refuses_and_recovers(self, tmp_path: Path) -> None:
         """P4: `Retry` while all of it is needed; when it is settled, intake goes on and nothing is lost."""
@@ -201,27 +224,43 @@ class DurableJournalSuite(JournalSuite):
             await partition.append([event(b"a"), event(b"b")])
             assert partition.head == FIRST + 2
 
-    async def test_progress_and_dead_letters_come_back_after_a_restart(self, tmp_path: Path) -> None:
+    async def test_progress_and_troubles_come_back_after_a_restart(self, tmp_path: Path) -> None:
         """P4: without a flush, for closing is one."""
-        mark, letter = _given_up()
         async with self.opened(tmp_path) as partition:
-            await partition.append([event(b"a")])
-            partition.commit("d/s", mark, [letter])
+            partition.commit("d/s", MARK, TROUBLE)
         async with self.opened(tmp_path) as partition:
-            await _check_progress(partition, mark, letter)
+            await _check_troubles(partition)
 
 
-def _given_up() -> tuple[Progress, DeadLetter]:
-    letter = DeadLetter(position=1, event=event(b"a"), reason="no", status=400, attempts=3, first_try=1.0, last_try=2.0)
-    return Progress(position=2, since=1, pattern="p", dead=1), letter
+def _trouble(position: int, body: bytes) -> dict[str, Any]:
+    return {
+        "position": position,
+        "event": event(body),
+        "reason": "no",
+        "status": 400,
+        "attempts": 3,
+        "first_try": 1.0,
+        "last_try": 2.0,
+    }
 
 
-async def _check_progress(partition: Partition, mark: Progress, letter: DeadLetter) -> None:
-    assert partition.progress("d/s") == mark
-    (found,) = await partition.dead_letters("d/s", 10)
-    assert (found.reason, found.status, found.attempts) == (letter.reason, letter.status, letter.attempts)
-    assert (found.event.id, bytes(found.event.raw)) == (letter.event.id, bytes(letter.event.raw))
+MARK = Progress(position=3, since=1, pattern="p", parked=1, dead=1, state="paused")
+TROUBLE = Change(
+    dead=[DeadLetter(kind="refused", **_trouble(1, b"a"))],
+    parked=[Parked(due=9.0, times=4, **_trouble(2, b"b"))],
+    marks={"file": 7},
+)
+
+
+async def _check_troubles(partition: Partition) -> None:
+    assert partition.progress("d/s") == MARK
+    assert partition.marks("d/s") == {"file": 7}
     assert partition.statistics().dead == {"d/s": 1}
+    (letter,), (parked,) = await partition.dead_letters("d/s", 0, 10), await partition.parked("d/s", 10)
+    assert (letter.kind, parked.due, parked.times) == ("refused", 9.0, 4)
+    for found, body in ((letter, b"a"), (parked, b"b")):
+        assert (found.event.id, bytes(found.event.raw)) == (event(body).id, body)
+        assert (found.reason, found.status, found.attempts, found.first_try, found.last_try) == ("no", 400, 3, 1.0, 2.0)
 
 
 def _batch(number: int) -> Sequence[Event]:

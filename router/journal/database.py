@@ -12,14 +12,16 @@ from __future__ import annotations
 
 import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
+from msgspec.structs import astuple
 
 from router.errors import RouterError
 from router.event import Event
-from router.journal import FIRST, DeadLetter, Progress
+from router.journal import FIRST, Change, Progress, Trouble
 
 VERSION = 1
 
@@ -30,11 +32,19 @@ CREATE TABLE IF NOT EXISTS batches (
 CREATE TABLE IF NOT EXISTS seen (first INTEGER PRIMARY KEY, received REAL NOT NULL, ids BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS progress (
     name TEXT PRIMARY KEY, position INTEGER NOT NULL, since INTEGER NOT NULL, pattern TEXT NOT NULL,
-    delivered INTEGER NOT NULL, filtered INTEGER NOT NULL, dead INTEGER NOT NULL) WITHOUT ROWID;
+    delivered INTEGER NOT NULL, filtered INTEGER NOT NULL, parked INTEGER NOT NULL, dead INTEGER NOT NULL,
+    state TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS parked (
+    name TEXT NOT NULL, position INTEGER NOT NULL, id BLOB NOT NULL, reason TEXT NOT NULL, status INTEGER,
+    attempts INTEGER NOT NULL, first_try REAL NOT NULL, last_try REAL NOT NULL, event BLOB NOT NULL,
+    due REAL NOT NULL, times INTEGER NOT NULL, PRIMARY KEY (name, position)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS parked_by_due ON parked (name, due, position);
 CREATE TABLE IF NOT EXISTS dead (
     name TEXT NOT NULL, position INTEGER NOT NULL, id BLOB NOT NULL, reason TEXT NOT NULL, status INTEGER,
     attempts INTEGER NOT NULL, first_try REAL NOT NULL, last_try REAL NOT NULL, event BLOB NOT NULL,
-    PRIMARY KEY (name, position)) WITHOUT ROWID;
+    kind TEXT NOT NULL, PRIMARY KEY (name, position)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS marks (
+    name TEXT NOT NULL, key TEXT NOT NULL, value INTEGER NOT NULL, PRIMARY KEY (name, key)) WITHOUT ROWID;
 """
 
 
@@ -56,6 +66,20 @@ class StoredBatch(msgspec.Struct, frozen=True):
     count: int
 
 
+class StoredTrouble(msgspec.Struct, frozen=True):
+    """A parked event or a dead letter as it is read back; `rest` are the columns that only one of them has."""
+
+    position: int
+    key: bytes
+    reason: str
+    status: int | None
+    attempts: int
+    first_try: float
+    last_try: float
+    row: Row
+    rest: Sequence[Any]
+
+
 class Write(msgspec.Struct, frozen=True):
     """All that one transaction writes."""
 
@@ -64,8 +88,9 @@ class Write(msgspec.Struct, frozen=True):
     ids: bytes
     body: bytes
     count: int
-    progress: Mapping[str, Progress]
-    dead: Sequence[tuple[str, DeadLetter]]
+    progress: Mapping[str, Progress | None]
+    """By subscription; None forgets it."""
+    changes: Sequence[tuple[str, Change]]
     settled: int
     """Everything below is settled for every active subscription."""
     keep_from: float
@@ -167,16 +192,10 @@ class Database:
                     " ORDER BY first LIMIT 4)",
                     (write.seen_from,),
                 )
-            sql.executemany(
-                "INSERT OR REPLACE INTO progress VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (
-                    (name, p.position, p.since, p.pattern, p.delivered, p.filtered, p.dead)
-                    for name, p in write.progress.items()
-                ),
-            )
-            sql.executemany(
-                "INSERT OR REPLACE INTO dead VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", map(_dead_row, write.dead)
-            )
+            for name, change in write.changes:
+                self._apply(name, change)
+            for name, progress in write.progress.items():
+                self._keep(name, progress)
             sql.execute(
                 "DELETE FROM batches WHERE first IN (SELECT first FROM batches"
                 " WHERE first + count <= ? AND received < ? ORDER BY first LIMIT 8)",
@@ -187,6 +206,24 @@ class Database:
             if sql.in_transaction:
                 sql.execute("ROLLBACK")
             raise
+
+    def _apply(self, name: str, change: Change) -> None:
+        many = self._sql.executemany
+        many("DELETE FROM parked WHERE name = ? AND position = ?", ((name, p) for p in change.unparked))
+        many("DELETE FROM dead WHERE name = ? AND position = ?", ((name, p) for p in change.undead))
+        parked = ((*_columns(name, p), p.due, p.times) for p in change.parked)
+        many("INSERT OR REPLACE INTO parked VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", parked)
+        dead = ((*_columns(name, d), d.kind) for d in change.dead)
+        many("INSERT OR REPLACE INTO dead VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", dead)
+        many("INSERT OR REPLACE INTO marks VALUES (?, ?, ?)", ((name, k, v) for k, v in change.marks.items()))
+
+    def _keep(self, name: str, progress: Progress | None) -> None:
+        if progress is None:
+            for table in ("progress", "parked", "dead", "marks"):
+                self._sql.execute(f"DELETE FROM {table} WHERE name = ?", (name,))  # noqa: S608 - names of our own
+        else:
+            row = (name, *astuple(progress))
+            self._sql.execute("INSERT OR REPLACE INTO progress VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
 
     def read(self, position: int, limit: int) -> list[StoredBatch]:
         """Return the batches from the one that holds `position` on, until they have `limit` events from there."""
@@ -214,39 +251,47 @@ class Database:
 
     def progress(self) -> dict[str, Progress]:
         """Return the progress of every subscription that ever had one."""
-        rows = self._sql.execute("SELECT name, position, since, pattern, delivered, filtered, dead FROM progress")
-        return {
-            name: Progress(
-                position=position, since=since, pattern=pattern, delivered=delivered, filtered=filtered, dead=dead
-            )
-            for name, position, since, pattern, delivered, filtered, dead in rows
-        }
+        fields = Progress.__struct_fields__
+        rows = self._sql.execute(f"SELECT name, {', '.join(fields)} FROM progress")  # noqa: S608 - names of our own
+        return {name: Progress(**dict(zip(fields, values, strict=True))) for name, *values in rows}
+
+    def marks(self) -> dict[str, dict[str, int]]:
+        """Return the positions that sinks keep of themselves, by subscription."""
+        marks: dict[str, dict[str, int]] = {}
+        for name, key, value in self._sql.execute("SELECT name, key, value FROM marks"):
+            marks.setdefault(name, {})[key] = value
+        return marks
 
     def dead_counts(self) -> dict[str, int]:
         """Return how many dead letters each subscription has."""
         return dict(self._sql.execute("SELECT name, count(*) FROM dead GROUP BY name"))
 
-    def dead(self, name: str, limit: int) -> list[tuple[int, bytes, str, int | None, int, float, float, Row]]:
-        """Return the columns of the subscription's oldest dead letters."""
-        rows: Iterable[tuple[int, bytes, str, int | None, int, float, float, bytes]] = self._sql.execute(
-            "SELECT position, id, reason, status, attempts, first_try, last_try, event FROM dead"
-            " WHERE name = ? ORDER BY position LIMIT ?",
-            (name, limit),
-        )
-        return [(*row[:7], _unpack_row(row[7])) for row in rows]
+    def parked(self, name: str, limit: int) -> list[StoredTrouble]:
+        """Return the subscription's parked events that are due first; the `rest`: due, times."""
+        return self._troubles("parked", "due, times", "ORDER BY due, position LIMIT ?", name, limit)
+
+    def dead(self, name: str, after: int, limit: int) -> list[StoredTrouble]:
+        """Return the subscription's dead letters above a position; the `rest`: kind."""
+        return self._troubles("dead", "kind", "AND position > ? ORDER BY position LIMIT ?", name, after, limit)
+
+    def _troubles(self, table: str, last: str, rest: str, *values: str | int) -> list[StoredTrouble]:
+        columns = "position, id, reason, status, attempts, first_try, last_try, event"
+        rows = self._sql.execute(f"SELECT {columns}, {last} FROM {table} WHERE name = ? {rest}", values)  # noqa: S608
+        return [
+            StoredTrouble(position, key, reason, status, attempts, first, latest, _unpack_row(event), others)
+            for position, key, reason, status, attempts, first, latest, event, *others in rows
+        ]
 
 
-def _dead_row(item: tuple[str, DeadLetter]) -> tuple[str, int, bytes, str, int | None, int, float, float, bytes]:
-    name, letter = item
-    event = letter.event
+def _columns(name: str, trouble: Trouble) -> tuple[str, int, bytes, str, int | None, int, float, float, bytes]:
     return (
         name,
-        letter.position,
-        bytes.fromhex(event.id),
-        letter.reason,
-        letter.status,
-        letter.attempts,
-        letter.first_try,
-        letter.last_try,
-        _pack(_row(event)),
+        trouble.position,
+        bytes.fromhex(trouble.event.id),
+        trouble.reason,
+        trouble.status,
+        trouble.attempts,
+        trouble.first_try,
+        trouble.last_try,
+        _pack(_row(trouble.event)),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import Path
 
@@ -11,10 +11,13 @@ from router.errors import Retry, RouterError
 from router.event import Event
 from router.journal import (
     FIRST,
+    NOTHING,
+    Change,
     DeadLetter,
     Follower,
     Inspection,
     Journal,
+    Parked,
     Partition,
     Progress,
     Restore,
@@ -47,7 +50,9 @@ class _MemoryPartition:
         self._events: list[Event] = []
         self._tail = FIRST
         self._progress: dict[str, Progress] = {}
-        self._dead: dict[str, list[DeadLetter]] = {}
+        self._parked: dict[str, dict[int, Parked]] = {}
+        self._dead: dict[str, dict[int, DeadLetter]] = {}
+        self._marks: dict[str, dict[str, int]] = {}
         self._active: frozenset[str] = frozenset()
         self._follower: Follower | None = None
         self._duplicates = 0
@@ -96,15 +101,33 @@ class _MemoryPartition:
     def activate(self, names: Iterable[str]) -> None:
         self._active = frozenset(names)
 
-    def commit(self, name: str, progress: Progress, dead: Sequence[DeadLetter] = ()) -> None:
+    def commit(self, name: str, progress: Progress, change: Change = NOTHING) -> None:
         self._progress[name] = progress
-        self._dead.setdefault(name, []).extend(dead)
+        parked, dead = self._parked.setdefault(name, {}), self._dead.setdefault(name, {})
+        for position in change.unparked:
+            parked.pop(position, None)
+        for position in change.undead:
+            dead.pop(position, None)
+        parked |= {one.position: one for one in change.parked}
+        dead |= {one.position: one for one in change.dead}
+        self._marks.setdefault(name, {}).update(change.marks)
+
+    def forget(self, name: str) -> None:
+        for kept in (self._progress, self._parked, self._dead, self._marks):
+            kept.pop(name, None)
 
     async def flush(self) -> None:
         pass
 
-    async def dead_letters(self, name: str, limit: int) -> Sequence[DeadLetter]:
-        return self._dead.get(name, [])[:limit]
+    async def parked(self, name: str, limit: int) -> Sequence[Parked]:
+        return sorted(self._parked.get(name, {}).values(), key=lambda p: (p.due, p.position))[:limit]
+
+    async def dead_letters(self, name: str, after: int, limit: int) -> Sequence[DeadLetter]:
+        letters = self._dead.get(name, {})
+        return [letters[position] for position in sorted(letters) if position > after][:limit]
+
+    def marks(self, name: str) -> Mapping[str, int]:
+        return dict(self._marks.get(name, {}))
 
     def statistics(self) -> Statistics:
         return Statistics(

@@ -14,11 +14,12 @@ import os
 import sqlite3
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Generator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import anyio
 import msgspec
@@ -27,8 +28,21 @@ from anyio import to_thread
 
 from router.errors import ConfigError, Retry, RouterError
 from router.event import UNDECODABLE, Event, Message, UndecodableFields
-from router.journal import DeadLetter, Follower, Inspection, Journal, Partition, Progress, Restore, Segment, Statistics
-from router.journal.database import Database, StoredBatch, Write, pack
+from router.journal import (
+    NOTHING,
+    Change,
+    DeadLetter,
+    Follower,
+    Inspection,
+    Journal,
+    Parked,
+    Partition,
+    Progress,
+    Restore,
+    Segment,
+    Statistics,
+)
+from router.journal.database import Database, StoredBatch, StoredTrouble, Write, pack
 from router.journal.seen import Seen
 from router.units import Duration, Size
 
@@ -185,8 +199,9 @@ class _SqlitePartition:
         self._wake = anyio.Event()
         self._follower: Follower | None = None
         self._progress = database.progress()
-        self._dirty: dict[str, Progress] = {}
-        self._dead: list[tuple[str, DeadLetter]] = []
+        self._marks = database.marks()
+        self._dirty: dict[str, Progress | None] = {}
+        self._changes: list[tuple[str, Change]] = []
         self._dead_counts = database.dead_counts()
         self._active: frozenset[str] = frozenset()
         self._head = database.head()
@@ -218,7 +233,7 @@ class _SqlitePartition:
     @property
     def _owing(self) -> bool:
         """Whether there is something to write that nobody waits for."""
-        return bool(self._dirty) or self.full
+        return bool(self._dirty or self._changes) or self.full
 
     def follow(self, follower: Follower) -> None:
         self._follower = follower
@@ -257,29 +272,52 @@ class _SqlitePartition:
     def activate(self, names: Iterable[str]) -> None:
         self._active = frozenset(names)
 
-    def commit(self, name: str, progress: Progress, dead: Sequence[DeadLetter] = ()) -> None:
+    def commit(self, name: str, progress: Progress, change: Change = NOTHING) -> None:
         if not self._owing:
             self._wake.set()
         self._progress[name] = self._dirty[name] = progress
-        if dead:
-            self._dead.extend((name, letter) for letter in dead)
-            self._dead_counts[name] = self._dead_counts.get(name, 0) + len(dead)
+        if change is not NOTHING:
+            self._changes.append((name, change))
+            self._marks.setdefault(name, {}).update(change.marks)
+            self._dead_counts[name] = self._dead_counts.get(name, 0) + len(change.dead) - len(change.undead)
 
-    async def dead_letters(self, name: str, limit: int) -> Sequence[DeadLetter]:
-        await self.flush()
-        rows = await to_thread.run_sync(self._reader.dead, name, limit, limiter=self._read_limiter)
-        return [
-            DeadLetter(
-                position=position,
-                reason=reason,
-                status=status,
-                attempts=attempts,
-                first_try=first,
-                last_try=last,
-                event=self._restore(Message(row.body, row.received, row.attributes), row.source, key.hex()),
-            )
-            for position, key, reason, status, attempts, first, last, row in rows
-        ]
+    def forget(self, name: str) -> None:
+        if not self._owing:
+            self._wake.set()
+        self._dirty[name] = None
+        self._progress.pop(name, None)
+        self._marks.pop(name, None)
+        self._dead_counts.pop(name, None)
+
+    async def parked(self, name: str, limit: int) -> Sequence[Parked]:
+        await self._wait_written()
+        rows = await to_thread.run_sync(self._reader.parked, name, limit, limiter=self._read_limiter)
+        return [Parked(due=row.rest[0], times=row.rest[1], **self._trouble(row)) for row in rows]
+
+    async def dead_letters(self, name: str, after: int, limit: int) -> Sequence[DeadLetter]:
+        await self._wait_written()
+        rows = await to_thread.run_sync(self._reader.dead, name, after, limit, limiter=self._read_limiter)
+        return [DeadLetter(kind=row.rest[0], **self._trouble(row)) for row in rows]
+
+    async def _wait_written(self) -> None:
+        """Wait until what was committed can be read."""
+        if self._changes or self._dirty:
+            await self.flush()
+
+    def _trouble(self, row: StoredTrouble) -> dict[str, Any]:
+        message = Message(row.row.body, row.row.received, row.row.attributes)
+        return {
+            "position": row.position,
+            "event": self._restore(message, row.row.source, row.key.hex()),
+            "reason": row.reason,
+            "status": row.status,
+            "attempts": row.attempts,
+            "first_try": row.first_try,
+            "last_try": row.last_try,
+        }
+
+    def marks(self, name: str) -> Mapping[str, int]:
+        return dict(self._marks.get(name, {}))
 
     def statistics(self) -> Statistics:
         return Statistics(
@@ -327,14 +365,14 @@ class _SqlitePartition:
     async def _commit(self, taken: Sequence[_Waiting]) -> None:
         group = self._gather(taken)
         progress, self._dirty = self._dirty, {}
-        dead, self._dead = self._dead, []
+        changes, self._changes = self._changes, []
         events = list(group.fresh.values())
-        write = self._plan(group, events, progress, dead)
+        write = self._plan(group, events, progress, changes)
         try:
             self._used, self._tail = await to_thread.run_sync(partial(self._store, write))
         except BaseException:
             self._dirty = progress | self._dirty
-            self._dead = dead + self._dead
+            self._changes = changes + self._changes
             raise
         self._commits += 1
         self._duplicates += group.duplicates
@@ -362,8 +400,8 @@ class _SqlitePartition:
         self,
         group: _Group,
         events: Sequence[Event],
-        progress: dict[str, Progress],
-        dead: Sequence[tuple[str, DeadLetter]],
+        progress: Mapping[str, Progress | None],
+        changes: Sequence[tuple[str, Change]],
     ) -> Write:
         now = time.time()
         pressed = self._used > self._config.quota * PRESSURE
@@ -374,7 +412,7 @@ class _SqlitePartition:
             body=pack(events),
             count=len(events),
             progress=progress,
-            dead=dead,
+            changes=changes,
             seen_from=now - self._config.duplicates,
             settled=self._settled(now),
             keep_from=math.inf if pressed else now - self._config.retention,

@@ -49,7 +49,7 @@ class Mistake(msgspec.Struct, frozen=True):
     hint: str = ""
 
 
-class BadPattern(RouterError):  # noqa: N818 - like Retry and Reject: it says what was found
+class BadPattern(RouterError):
     """A pattern with mistakes, all of them."""
 
     def __init__(self, mistakes: tuple[Mistake, ...]) -> None:

@@ -2,30 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar
 
 import anyio
 import pytest
+import trio
 import trio.testing
 
-from router.delivery import Delivery, Policy, judge, pause
+from router.breaker import BreakerPolicy
+from router.delivery import Delivery
 from router.dispatch import Chunk
 from router.errors import Partial, Reject, Retry
 from router.event import Batch, Event
-from router.journal import DeadLetter, Progress
+from router.journal import Change, DeadLetter, Parked, Progress
 from router.journal.conformance import event
-from router.plugin import Deliver, Sink, Step
+from router.plugin import Deliver, Placed, Sink, Step
+from router.retry import SCHEDULE, Policy, judge, parking, pause
 
 pytestmark = pytest.mark.anyio
 
-ONE = Policy(in_flight=1, batch=100, retry_min=1.0, retry_max=60.0)
+ONE = Policy()
+BREAKER = BreakerPolicy()
 
 
 @pytest.fixture
 def anyio_backend() -> tuple[str, dict[str, Any]]:
     return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the wall clock go with trio's, for what is parked is due by the wall clock."""
+    monkeypatch.setattr(time, "time", lambda: 1e9 + trio.current_time())
 
 
 class Scripted(Sink, frozen=True, kw_only=True):
@@ -55,17 +66,34 @@ class Books:
         self.chunks = list(chunks)
         self.progress = Progress(position=1, since=1, pattern="p")
         self.letters: list[DeadLetter] = []
+        self.waiting: dict[int, Parked] = {}
         self.rewound: list[int] = []
+        self.marked: dict[str, int] = {}
+
+    def marks(self) -> Mapping[str, int]:
+        return dict(self.marked)
+
+    def rewind(self, position: int) -> None:
+        self.rewound.append(position)
+
+    async def parked(self, limit: int) -> Sequence[Parked]:
+        return sorted(self.waiting.values(), key=lambda p: (p.due, p.position))[:limit]
 
     async def take(self, limit: int) -> Chunk:
         if not self.chunks:
             await anyio.sleep_forever()
         return self.chunks.pop(0)
 
-    def commit(self, progress: Progress, letters: Sequence[DeadLetter]) -> None:
-        assert progress.position - progress.since == progress.delivered + progress.filtered + progress.dead
+    def commit(self, progress: Progress, change: Change) -> None:
+        for position in change.unparked:
+            del self.waiting[position]
+        self.waiting |= {one.position: one for one in change.parked}
+        self.letters = [d for d in self.letters if d.position not in change.undead] + list(change.dead)
+        counted = progress.delivered + progress.filtered + progress.parked + progress.dead
+        assert progress.position - progress.since == counted
+        assert progress.parked == len(self.waiting)
         self.progress = progress
-        self.letters += letters
+        self.marked.update(change.marks)
 
 
 def chunk(first: int, names: str, unwanted: int = 0) -> Chunk:
@@ -78,15 +106,15 @@ def ids(names: str) -> list[str]:
 
 
 def delivery(sink: Sink, books: Books, policy: Policy = ONE, steps: Sequence[Step] = ()) -> Delivery:
-    return Delivery("d/s", sink, steps, policy, books.progress, books.take, books.commit, books.rewound.append)
+    return Delivery("d/s", sink, steps, policy, BREAKER, books.progress, books)
 
 
 @asynccontextmanager
-async def running(subject: Delivery) -> AsyncGenerator[None]:
-    with anyio.fail_after(10_000):
+async def running(subject: Delivery) -> AsyncGenerator[Delivery]:
+    with anyio.fail_after(10_000_000):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(subject.run)
-            yield
+            yield subject
             tasks.cancel_scope.cancel()
 
 
@@ -98,12 +126,12 @@ async def test_what_was_delivered_is_committed() -> None:
     assert (books.progress.position, books.progress.delivered, books.progress.filtered) == (6, 3, 2)
 
 
-async def test_a_failed_batch_is_tried_again_until_it_works_and_the_next_waits() -> None:
+async def test_a_failed_batch_is_tried_again_and_the_next_does_not_wait_for_it() -> None:
     books = Books(chunk(1, "ab"), chunk(3, "c"))
-    sink = Scripted(script=[OSError("down"), Retry("busy"), None], calls=[])
+    sink = Scripted(script=[OSError("down"), None, None], calls=[])
     async with running(delivery(sink, books)):
         await anyio.sleep(300)
-    assert sink.batches == [ids("ab")] * 3 + [ids("c")]
+    assert sink.batches == [ids("ab"), ids("c"), ids("ab")]
     assert books.progress.delivered == 3
 
 
@@ -147,7 +175,7 @@ async def test_as_many_calls_as_allowed_are_in_flight_and_the_mark_waits_for_the
             self.now[0] -= 1
 
     books, sink = Books(*(chunk(i + 1, name) for i, name in enumerate("abcdefgh"))), Slow()
-    async with running(delivery(sink, books, Policy(in_flight=3, batch=1, retry_min=1, retry_max=1))):
+    async with running(delivery(sink, books, Policy(in_flight=3, batch=1))):
         await anyio.sleep(100)
         assert books.progress.position == 1
         await anyio.sleep(1000)
@@ -166,7 +194,8 @@ async def test_stopping_finishes_what_is_in_flight_and_tries_nothing_again() -> 
     assert books.progress.delivered == 1
 
     books = Books(chunk(1, "a"))
-    subject = delivery(Scripted(script=[OSError("down")] * 99, calls=[]), books)
+    patient = Policy(retry_min=1e6, retry_max=1e6, tries=1000)
+    subject = delivery(Scripted(script=[OSError("down")] * 99, calls=[]), books, patient)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(subject.run)
         await anyio.sleep(30)
@@ -217,6 +246,217 @@ def test_an_unknown_error_means_try_again() -> None:
     outcome = judge(ValueError("odd"), 3)
     assert list(outcome.again) == [0, 1, 2]
     assert "ValueError: odd" in outcome.reason
+
+
+async def test_an_event_that_keeps_failing_is_parked_on_the_schedule_and_then_given_up(clock: None) -> None:
+    """While others pass. Three days take milliseconds."""
+    poison = ids("b")[0]
+    sink = Scripted(calls=[], answer=lambda batch: Retry("500") if batch[0].id == poison else None)
+    books = Books(*(chunk(i + 1, name) for i, name in enumerate("abcd")))
+    async with running(delivery(sink, books, Policy(in_flight=2, batch=1))):
+        await anyio.sleep(60)
+        assert (books.progress.delivered, books.progress.parked) == (3, 1)
+        await anyio.sleep(4 * 86400)
+    tries = [at for at, batch in sink.calls if batch == [poison]]
+    assert (books.progress.delivered, books.progress.parked, books.progress.dead) == (3, 0, 1)
+    assert len(tries) == 3 + 3 * len(SCHEDULE)
+    (letter,) = books.letters
+    assert (letter.kind, letter.attempts, letter.reason) == ("exhausted", len(tries), "500")
+    assert letter.last_try - letter.first_try > sum(SCHEDULE)
+
+
+async def test_a_parked_event_that_works_at_last_is_delivered_and_no_longer_parked(clock: None) -> None:
+    sink = Scripted(script=[Retry("x")] * 3, calls=[])
+    books = Books(chunk(1, "a"))
+    async with running(delivery(sink, books)):
+        await anyio.sleep(3)
+        assert books.progress.parked == 1
+        await anyio.sleep(30)
+    assert (books.progress.delivered, books.progress.parked, len(sink.calls)) == (1, 0, 4)
+
+
+async def test_a_long_retry_after_outlives_the_schedule(clock: None) -> None:
+    sink = Scripted(script=[Retry("x"), Retry("x"), Retry("x", after=1000.0)], calls=[])
+    async with running(delivery(sink, Books(chunk(1, "a")))):
+        await anyio.sleep(2000)
+    assert sink.calls[3][0] - sink.calls[2][0] >= 1000
+
+
+async def test_while_the_destination_is_down_the_breaker_waits_and_nothing_is_parked_or_given_up(clock: None) -> None:
+    """A day; then all is delivered, and hardly anything was tried meanwhile."""
+    down = True
+    sink = Scripted(calls=[], answer=lambda _: OSError("refused") if down else None)
+    books = Books(*(chunk(i, chr(96 + i)) for i in range(1, 21)))
+    async with running(delivery(sink, books, Policy(in_flight=4, batch=1))) as subject:
+        await anyio.sleep(86400)
+        assert books.progress.position == 1
+        assert subject.breaker.state != "closed"
+        assert len(sink.calls) < 86400 / 60 + 100
+        down = False
+        await anyio.sleep(130)
+    assert (books.progress.delivered, books.progress.parked, books.progress.dead) == (20, 0, 0)
+
+
+async def test_a_batch_that_fails_whole_is_not_parked(clock: None) -> None:
+    """Its destination is down, and parking thousands would help nobody."""
+    down = True
+    sink = Scripted(calls=[], answer=lambda _: OSError("disk full") if down else None)
+    books = Books(chunk(1, "abcdefgh"))
+    async with running(delivery(sink, books)):
+        await anyio.sleep(3600)
+        assert books.progress.position == 1
+        down = False
+        await anyio.sleep(120)
+    assert (books.progress.delivered, books.progress.parked) == (8, 0)
+
+
+async def test_a_destination_that_is_gone_is_left_alone_until_resumed(clock: None) -> None:
+    """410: nothing is lost, nothing more is tried; by hand it goes on."""
+    gone = True
+    sink = Scripted(calls=[], answer=lambda _: Reject("gone", status=410) if gone else None)
+    books = Books(chunk(1, "a"), chunk(2, "b"))
+    async with running(delivery(sink, books)) as subject:
+        await anyio.sleep(86400)
+        assert len(sink.calls) == 1
+        assert (books.progress.state, books.progress.position) == ("gone", 1)
+        gone = False
+        subject.turn("active")
+        await anyio.sleep(100)
+    assert (books.progress.state, books.progress.delivered) == ("active", 2)
+
+
+async def test_what_is_paused_by_hand_waits() -> None:
+    books, sink = Books(chunk(1, "a")), Scripted(calls=[])
+    subject = delivery(sink, books)
+    subject.turn("paused")
+    async with running(subject):
+        await anyio.sleep(100)
+        assert not sink.calls
+        subject.turn("active")
+        await anyio.sleep(1)
+    assert books.progress.delivered == 1
+
+
+async def test_in_order_what_fails_holds_up_what_is_behind_it(clock: None) -> None:
+    sink = Scripted(script=[Retry("x")] * 8, calls=[])
+    books = Books(chunk(1, "ab"), chunk(3, "cd"))
+    async with running(delivery(sink, books, Policy(batch=1, ordered=True))):
+        await anyio.sleep(3000)
+    assert [batch[0] for batch in sink.batches] == [ids("a")[0]] * 9 + ids("bcd")
+    assert (books.progress.delivered, books.progress.parked) == (4, 0)
+
+
+async def test_in_order_by_key_only_events_of_the_same_key_wait(clock: None) -> None:
+    """The order of each key is kept, with many in flight; a key that fails holds up no other."""
+    events = [event(f"{key}{n}".encode(), name=f"{key}{n}") for n in range(4) for key in "xyz"]
+    stuck = True
+
+    def answer(batch: Batch) -> Exception | None:
+        return Retry("stuck") if stuck and bytes(batch[0].raw)[:1] == b"x" else None
+
+    class Keyed(Scripted, frozen=True, kw_only=True):
+        pass
+
+    sink = Keyed(calls=[], answer=answer)
+    books = Books(Chunk(13, range(1, 13), events))
+    subject = delivery(sink, books, Policy(in_flight=3, batch=1, ordered=True, key="first"))
+    names = {e.id: bytes(e.raw).decode() for e in events}
+    lanes = subject._lanes
+    subject._lanes = lambda pairs: {  # type: ignore[method-assign]
+        key: [p for p in pairs if bytes(p[1].raw).decode()[0] == key] for key in "xyz"
+    }
+    assert lanes([(1, events[0])]).keys() == {"None"}
+    async with running(subject):
+        await anyio.sleep(200)
+        passed = [names[batch[0]] for batch in sink.batches if names[batch[0]][0] != "x"]
+        assert [n for n in passed if n[0] == "y"] == ["y0", "y1", "y2", "y3"]
+        assert [n for n in passed if n[0] == "z"] == ["z0", "z1", "z2", "z3"]
+        assert {names[batch[0]] for batch in sink.batches} & {"x1", "x2", "x3"} == set()
+        stuck = False
+        await anyio.sleep(2000)
+    order = [names[batch[0]] for batch in sink.batches if names[batch[0]][0] == "x"]
+    assert list(dict.fromkeys(order)) == ["x0", "x1", "x2", "x3"]
+    assert books.progress.delivered == 12
+
+
+async def test_the_rate_is_kept() -> None:
+    books, sink = Books(*(chunk(i, chr(96 + i)) for i in range(1, 21))), Scripted(calls=[])
+    async with running(delivery(sink, books, Policy(in_flight=20, batch=1, rate=2.0))):
+        await anyio.sleep(60)
+    times = sorted(at for at, _ in sink.calls)
+    assert len(times) == 20
+    assert times[-1] - times[0] >= (20 - 1 - 2) / 2
+
+
+async def test_concurrency_shrinks_while_calls_fail_and_grows_back(clock: None) -> None:
+    down = True
+    sink = Scripted(calls=[], takes=0.1, answer=lambda _: Retry("busy") if down else None)
+    books = Books(*(chunk(i, "x" * 0 + f"{i % 10}") for i in range(1, 60)))
+    policy = Policy(in_flight=16, batch=1, retry_max=1.0)
+    async with running(delivery(sink, books, policy)) as subject:
+        await anyio.sleep(1)
+        assert subject.concurrency.limit < 16
+        down = False
+        await anyio.sleep(600)
+        assert subject.concurrency.limit > 4
+    assert books.progress.delivered == 59
+
+
+async def test_dead_letters_get_another_life_at_a_rate(clock: None) -> None:
+    refuse = True
+    sink = Scripted(calls=[], answer=lambda _: Reject("no", 400) if refuse else None)
+    books = Books(*(chunk(i, chr(96 + i)) for i in range(1, 6)))
+    async with running(delivery(sink, books, Policy(batch=1))) as subject:
+        await anyio.sleep(1)
+        assert books.progress.dead == 5
+        refuse = False
+        subject.replay(list(books.letters), per_second=1.0)
+        await anyio.sleep(3)
+        assert 2 <= books.progress.delivered < 5
+        await anyio.sleep(10)
+    assert (books.progress.delivered, books.progress.dead, books.progress.parked) == (5, 0, 0)
+    assert not books.letters
+
+
+async def test_a_sinks_own_positions_are_committed_with_the_mark_that_they_belong_to() -> None:
+    """And handed back when it is opened; never those of a chunk that is not settled whole."""
+    opened: list[dict[str, int]] = []
+
+    class Tape(Sink, frozen=True, kw_only=True):
+        keeps_positions = True
+
+        @asynccontextmanager
+        async def resume(self, marks: Mapping[str, int]) -> AsyncGenerator[Placed]:
+            opened.append(dict(marks))
+            length = marks.get("tape", 0)
+
+            async def place(batch: Batch) -> Mapping[str, int]:
+                nonlocal length
+                await anyio.sleep(1)
+                length += len(batch)
+                return {"tape": length}
+
+            yield place
+
+    books = Books(chunk(1, "ab"), chunk(3, "cdef"))
+    policy = Policy(batch=2, ordered=True)
+    async with running(delivery(Tape(), books, policy)):
+        await anyio.sleep(1.5)
+        assert (books.progress.position, books.marked) == (3, {"tape": 2})
+        await anyio.sleep(1)
+        assert (books.progress.position, books.marked) == (3, {"tape": 2})
+        await anyio.sleep(1)
+        assert (books.progress.position, books.marked) == (7, {"tape": 6})
+    async with running(delivery(Tape(), books, policy)):
+        await anyio.sleep(1)
+    assert opened == [{}, {"tape": 6}]
+
+
+def test_the_schedule_ends() -> None:
+    assert parking(ONE, len(SCHEDULE), None) is None
+    for times, seconds in enumerate(SCHEDULE):
+        assert seconds <= (parking(ONE, times, None) or 0) <= seconds * 1.1
+    assert parking(ONE, 0, 9999.0) == 9999.0
 
 
 def test_the_back_off_is_jittered_bounded_and_never_shorter_than_asked() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.journal import Progress
+from router.journal import NOTHING, Progress
 from router.window import Window
 
 
@@ -20,14 +20,14 @@ def test_the_mark_waits_for_the_oldest_chunk() -> None:
     assert window.advance() is None
     assert window.progress.position == 1
     window.settle(first, delivered=10)
-    assert window.advance() == []
+    assert window.advance() == NOTHING
     assert (window.progress.position, window.progress.delivered, window.progress.filtered) == (21, 15, 5)
 
 
 def test_a_chunk_that_is_wanted_by_nobody_moves_the_mark_at_once() -> None:
     window = Window(progress())
     window.take(101, 0)
-    assert window.advance() == []
+    assert window.advance() == NOTHING
     assert (window.progress.position, window.progress.filtered) == (101, 100)
 
 

@@ -5,17 +5,16 @@ Everything here is synchronous and pure but for the clock; what must be pushed o
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 import msgspec
 
-from router_plugins.emulator import xml
+from router_plugins.emulator import checks, dead_letters, xml
 from router_plugins.emulator.errors import ServiceError
 from router_plugins.emulator.ledger import Origin
-from router_plugins.emulator.push_request import endpoint_url
-from router_plugins.emulator.queue import Clock, LostLease, Queue, QueueAttributes, Stored
+from router_plugins.emulator.queue import Queue, new_message_id
+from router_plugins.emulator.queued import DEFAULT_PRIORITY, Clock, LostLease, QueueAttributes, Stored
 from router_plugins.emulator.rules import ACTIVATION, Rule, RuleOrder, rule_of, subscription_name
 from router_plugins.emulator.topic import (
     Push,
@@ -27,10 +26,7 @@ from router_plugins.emulator.topic import (
     content,
 )
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_LONGEST_NAME = 120
 _MOST_SUBSCRIPTIONS = 100
-_LONGEST_TAG = 16
 
 T = TypeVar("T")
 
@@ -62,6 +58,11 @@ class Account:
         self._lost: LostLease = lost
         self._arrived = arrived
 
+    @property
+    def resource(self) -> str:
+        """What the names of the account's resources begin with."""
+        return f"acs:mns:{self.region}:{self.number}:"
+
     def queue(self, name: str) -> Queue:
         """Return the queue, or raise `QueueNotExist`."""
         return _found(self.queues, name, "QueueNotExist")
@@ -76,29 +77,44 @@ class Account:
 
     def create_queue(self, name: str, attributes: QueueAttributes) -> bool:
         """Say whether the queue is new; raise `QueueAlreadyExist` if it is there with other attributes."""
-        if len(name) > _LONGEST_NAME:
-            raise ServiceError("QueueNameLengthError")
-        if not _NAME.fullmatch(name):
-            raise ServiceError("InvalidQueueName")
+        checks.check_queue_name(name)
         if (there := self.queues.get(name)) is not None:
             return _unchanged(there.attributes == attributes, "QueueAlreadyExist")
-        self.queues[name] = Queue(name, attributes, self._clock, fast=self._fast, lost=self._lost)
+        checks.check_policy(name, attributes.dlq_policy)
+        self.queues[name] = Queue(
+            name, attributes, self._clock, fast=self._fast, lost=self._lost, bury=self._bury_of_queue
+        )
         return True
+
+    def change_queue(self, name: str, attributes: QueueAttributes) -> None:
+        """Set other attributes."""
+        queue = self.queue(name)
+        checks.check_policy(name, attributes.dlq_policy)
+        queue.change(attributes)
 
     def delete_queue(self, name: str) -> None:
         """Delete the queue and what is in it; one that is not there is no error."""
         self.queues.pop(name, None)
 
-    def send(self, queue: Queue, body: str, *, delay: int | None = None, priority: int = 8, extra: str = "") -> Stored:
+    def send(
+        self,
+        queue: Queue,
+        body: str,
+        *,
+        delay: int | None = None,
+        priority: int = DEFAULT_PRIORITY,
+        extra: str = "",
+        group: str = "",
+    ) -> Stored:
         """Put a message into a queue; `delay` in seconds. Raises `InvalidArgument`."""
         xml.check_writable(body)
-        stored = queue.send(body, delay=delay, priority=priority, extra=extra)
+        stored = queue.send(body, delay=delay, priority=priority, extra=extra, group=group)
         self._arrived(queue.name)
         return stored
 
     def create_topic(self, name: str, attributes: TopicAttributes) -> bool:
         """Say whether the topic is new; raise `TopicAlreadyExist` if it is there with other attributes."""
-        _check_name(name)
+        checks.check_name(name)
         if (there := self.topics.get(name)) is not None:
             return _unchanged(there.attributes == attributes, "TopicAlreadyExist")
         self.topics[name] = Topic(name, attributes, self._clock())
@@ -114,9 +130,10 @@ class Account:
 
     def subscribe(self, topic_name: str, name: str, attributes: SubscriptionAttributes) -> bool:
         """Say whether the subscription is new; raise `SubscriptionAlreadyExist` if it is there and different."""
-        _check_name(name)
+        checks.check_name(name)
         subscriptions = self.topic(topic_name).subscriptions
-        self._check_endpoint(attributes.endpoint)
+        checks.check_endpoint(attributes.endpoint, self.resource)
+        checks.check_policy(checks.queue_of(attributes.endpoint), attributes.dlq_policy)
         if (there := subscriptions.get(name)) is not None:
             return _unchanged(there.attributes == attributes, "SubscriptionAlreadyExist")
         if len(subscriptions) >= _MOST_SUBSCRIPTIONS:
@@ -126,9 +143,12 @@ class Account:
         return True
 
     def change_subscription(self, topic: str, name: str, attributes: SubscriptionAttributes) -> None:
-        """Set the one attribute that can be changed, the strategy; the others stay as they are."""
+        """Set what can be changed, the strategy and the policy for dead letters; the rest stays as it is."""
         old = self.subscription(topic, name)
-        changed = msgspec.structs.replace(old.attributes, notify_strategy=attributes.notify_strategy)
+        checks.check_policy(checks.queue_of(old.attributes.endpoint), attributes.dlq_policy)
+        changed = msgspec.structs.replace(
+            old.attributes, notify_strategy=attributes.notify_strategy, dlq_policy=attributes.dlq_policy
+        )
         new = msgspec.structs.replace(old, attributes=changed, modified=self._clock())
         self.topic(topic).subscriptions[name] = new
 
@@ -141,7 +161,7 @@ class Account:
         if order.name in self.rules:
             raise ServiceError("RuleAlreadyExist")
         for endpoint in order.endpoints:
-            self._check_endpoint(endpoint)
+            checks.check_endpoint(endpoint, self.resource)
         delay = self._rule_delay if order.delay is None else order.delay
         rule = rule_of(order, self._clock(), delay / self._fast)
         if rule.own_topic:
@@ -166,14 +186,13 @@ class Account:
     ) -> tuple[TopicMessage, list[Push]]:
         """Publish to a topic: fill its queues, and return the message and the pushes to make."""
         topic = self.topic(topic_name)
-        if len(tag) > _LONGEST_TAG or not tag.isprintable():
-            raise ServiceError("InvalidArgument", f"A message tag has at most {_LONGEST_TAG} printable characters.")
+        checks.check_tag(tag)
         if origin is None:
             xml.check_writable(body)
         message, wanted = topic.publish(body, tag, self._clock(), origin)
         pushes: list[Push] = []
         for subscription in wanted:
-            queue_name = queue_of(subscription.attributes.endpoint)
+            queue_name = checks.queue_of(subscription.attributes.endpoint)
             if queue_name is None:
                 pushes.append(Push(message, subscription))
             else:
@@ -183,14 +202,37 @@ class Account:
                 origin.ledger.pushed(origin.index)
         return message, pushes
 
-    def put(self, queue_name: str, body: str, origin: Origin | None) -> None:
+    def put(self, queue_name: str, body: str, origin: Origin | None, extra: str = "") -> None:
         """Put what a topic delivers into a queue; what finds no queue, or too small a one, is counted."""
         queue = self.queues.get(queue_name)
         if queue is None or len(body.encode()) > queue.attributes.maximum_message_size:
             self.undeliverable += 1
             return
-        queue.send(body, origin=origin)
+        if origin is not None:
+            origin.ledger.queued(origin.index)
+        queue.send(body, extra=extra, origin=origin)
         self._arrived(queue_name)
+
+    def bury(self, push: Push, subscription: Subscription) -> None:
+        """Put what a subscription gave up on into its dead-letter queue, if it has one."""
+        queue_name = subscription.attributes.dlq_policy.queue
+        if queue_name:
+            source = f"{self.resource}/topics/{subscription.topic}/subscriptions/{subscription.name}"
+            extra = dead_letters.properties("TOPIC", source, push.message.message_id)
+            self.put(queue_name, push.message.body, push.message.origin, extra)
+
+    def _bury_of_queue(self, queue: Queue, message: Stored, origin: Origin | None) -> bool:
+        """Move a queue's dead letter; its age counts on from its first sending."""
+        target = self.queues.get(queue.attributes.dlq_policy.queue)
+        if target is None or len(message.body.encode()) > target.attributes.maximum_message_size:
+            return False
+        extra = message.extra + dead_letters.properties(
+            "QUEUE", f"{self.resource}/queues/{queue.name}", message.message_id
+        )
+        letter = msgspec.structs.replace(message, message_id=new_message_id(), extra=extra, group="")
+        target.accept(letter, origin=origin)
+        self._arrived(target.name)
+        return True
 
     def publish_result(self, event_type: str, region: str, body: str, origin: Origin) -> list[Push]:
         """Publish a result through every active rule that wants it; return the pushes to make."""
@@ -205,18 +247,6 @@ class Account:
                 self.undeliverable += 1
         return pushes
 
-    def _check_endpoint(self, endpoint: str) -> None:
-        ours = f"acs:mns:{self.region}:{self.number}:queues/"
-        if endpoint.startswith(("http://", "https://")):
-            endpoint_url(endpoint)
-        elif not endpoint.startswith(ours) or endpoint == ours:
-            raise ServiceError("InvalidArgument", f"The endpoint {endpoint} is neither an HTTP URL nor {ours}NAME.")
-
-
-def queue_of(endpoint: str) -> str | None:
-    """Return the queue that an endpoint names, None when it is a URL."""
-    return endpoint.rpartition(":queues/")[2] if endpoint.startswith("acs:mns:") else None
-
 
 def _found(mapping: Mapping[str, T], name: str, code: str) -> T:
     if name not in mapping:
@@ -229,8 +259,3 @@ def _unchanged(equal: bool, code: str) -> bool:  # noqa: FBT001 - the one thing 
     if not equal:
         raise ServiceError(code)
     return False
-
-
-def _check_name(name: str) -> None:
-    if len(name) > _LONGEST_NAME or not _NAME.fullmatch(name):
-        raise ServiceError("InvalidArgument", f"The name {name[:_LONGEST_NAME]!r} is invalid.")

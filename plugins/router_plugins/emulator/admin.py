@@ -13,7 +13,7 @@ from aiohttp import web
 from router_plugins.emulator.faults import Faults
 from router_plugins.emulator.json_calls import Answering, guarded, json_reply, limit_of, order_of
 from router_plugins.emulator.orders import MessageOrder, QueueOrder, ReceiveOrder, SubscriptionOrder, TopicOrder
-from router_plugins.emulator.queue import Lease
+from router_plugins.emulator.queued import DlqPolicy, Lease
 from router_plugins.emulator.rules import RuleOrder
 from router_plugins.emulator.runs import CampaignOrder
 from router_plugins.emulator.topic import SubscriptionAttributes
@@ -165,7 +165,9 @@ class Admin:
             filter_tag=order.filter_tag,
             notify_strategy=order.strategy,
             notify_content_format=order.content_format,
-            dead_letter_queue=order.dead_letter_queue,
+            dlq_policy=DlqPolicy(
+                enabled=bool(order.dead_letter_queue), dead_letter_target_queue=order.dead_letter_queue
+            ),
         )
         new = self._account.subscribe(order.topic, order.name, attributes)
         return json_reply(self._account.subscription(order.topic, order.name), 201 if new else 200)

@@ -11,8 +11,9 @@ import anyio
 import msgspec
 import typer
 
-from router.errors import RouterError
+from router import RouterError
 from router_plugins.emulator import remote
+from router_plugins.emulator.credentials import access_key_of
 from router_plugins.emulator.rules import ACTIVATION
 from router_plugins.emulator.service import Emulator
 
@@ -44,7 +45,9 @@ def run(
     listen: Annotated[
         str, typer.Option(help="A loopback address and port; port 0 takes a free one.")
     ] = "127.0.0.1:6060",
-    access_key: Annotated[list[str] | None, typer.Option(help="ID:SECRET; may be repeated.")] = None,
+    access_key: Annotated[
+        list[str] | None, typer.Option(help="ID:SECRET, or ID:SECRET:TOKEN if temporary; repeatable.")
+    ] = None,
     state: Annotated[Path | None, typer.Option(help="Folder that keeps key, queues, topics and rules.")] = None,
     fast: Annotated[float, typer.Option(min=0.001, help="Divide the service's own waits by this.")] = 1,
     rule_delay: Annotated[float, typer.Option(min=0, help="Seconds until a new rule takes effect.")] = ACTIVATION,
@@ -58,7 +61,7 @@ def run(
         host, port = _address(listen)
         settings = Emulator(fast=fast, rule_delay=rule_delay, state=state, in_flight=in_flight)
         if access_key:
-            settings = msgspec.structs.replace(settings, access_keys=dict(map(_key, access_key)))
+            settings = msgspec.structs.replace(settings, access_keys=tuple(map(access_key_of, access_key)))
         anyio.run(_serve, settings, host, port, certificate, backend_options={"use_uvloop": sys.platform != "win32"})
     except* RouterError as group:
         for error in group.exceptions:
@@ -82,10 +85,3 @@ def _address(listen: str) -> tuple[str, int]:
     if not host or not port.isdecimal() or int(port) > 65535:  # noqa: PLR2004 - the highest port
         raise RouterError(f"--listen {listen} is no ADDRESS:PORT (for example 127.0.0.1:6060)")
     return host.strip("[]"), int(port)
-
-
-def _key(text: str) -> tuple[str, str]:
-    access_key_id, _, secret = text.partition(":")
-    if not access_key_id or not secret:
-        raise RouterError("--access-key is no ID:SECRET (for example testAccessKeyId:testAccessKeySecret)")
-    return access_key_id, secret

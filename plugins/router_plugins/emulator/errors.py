@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from router.errors import RouterError
+from router import RouterError
 
 _KNOWN = {
     "InvalidArgument": (400, "The argument is invalid."),

@@ -8,6 +8,7 @@ from time import monotonic
 import anyio
 import msgspec
 
+from router_plugins.emulator.backoff import Backoff
 from router_plugins.emulator.push_connection import PushConnection
 from router_plugins.emulator.topic import Push
 
@@ -23,11 +24,20 @@ class Try(msgspec.Struct, frozen=True, gc=False):
     surplus: bool = False
 
 
+class Turn(msgspec.Struct, frozen=True, gc=False):
+    """An attempt that starts now: its epoch of the backoff, and by how many seconds backoff made it late."""
+
+    one: Try
+    epoch: int
+    late: float
+
+
 class Lane:
     """The pushes of one subscription by the time they are due, and the connections that were kept."""
 
-    def __init__(self, in_flight: int) -> None:
+    def __init__(self, in_flight: int, fast: float = 1) -> None:
         self.pending = 0
+        self.backoff = Backoff(fast)
         self.slots = anyio.Semaphore(in_flight)
         self._due: list[tuple[float, int, Try]] = []
         self._number = 0
@@ -41,22 +51,31 @@ class Lane:
         heappush(self._due, (monotonic() + wait if wait else 0.0, self._number, one))
         self._changed.set()
 
-    def due_now(self) -> Try | None:
-        """Return a push that is due, if there is one."""
-        if self._due and self._due[0][0] <= monotonic():
-            return heappop(self._due)[2]
-        return None
+    def due_now(self) -> Turn | None:
+        """Return a push that is due and may start, if there is one."""
+        now = monotonic()
+        if not self._due or self._due[0][0] > now or self.backoff.wait(now):
+            return None
+        due, _, one = heappop(self._due)
+        late = now - due if due and self.backoff.level else 0.0
+        return Turn(one, self.backoff.start(now), late)
 
-    async def next_due(self) -> Try | None:
-        """Wait for the next push that is due; None when there was none for a while."""
-        while (one := self.due_now()) is None:
-            left = self._due[0][0] - monotonic() if self._due else _IDLE
+    async def next_due(self) -> Turn | None:
+        """Wait for the next push that is due and may start; None when there was none for a while."""
+        while (turn := self.due_now()) is None:
+            now = monotonic()
+            left = max(self._due[0][0] - now, self.backoff.wait(now)) if self._due else _IDLE
             self._changed = anyio.Event()
             with anyio.move_on_after(left) as scope:
                 await self._changed.wait()
             if scope.cancelled_caught and not self._due:
                 return None
-        return one
+        return turn
+
+    def settle(self, turn: Turn, *, answered: bool) -> None:
+        """Note how a push ended, which may change the backoff."""
+        self.backoff.settle(turn.epoch, monotonic(), answered=answered)
+        self._changed.set()
 
     def kept(self) -> PushConnection | None:
         """Return a connection that can be used again, if there is one."""

@@ -10,10 +10,11 @@ import anyio
 from aiohttp import web
 
 from router_plugins.emulator import wire
+from router_plugins.emulator.credentials import AccessKey
 from router_plugins.emulator.errors import ServiceError
 from router_plugins.emulator.faults import Faults
-from router_plugins.emulator.queue import Clock
 from router_plugins.emulator.queue_api import QueueApi
+from router_plugins.emulator.queued import Clock
 from router_plugins.emulator.topic_api import TopicApi
 
 Operation: TypeAlias = Callable[[wire.Call], Awaitable[web.Response]]
@@ -27,13 +28,13 @@ class MnsApi:
         self,
         queues: QueueApi,
         topics: TopicApi,
-        access_keys: Mapping[str, str],
+        keys: Mapping[str, AccessKey],
         clock: Clock,
         faults: Callable[[], Faults],
     ) -> None:
         self._queues = queues
         self._topics = topics
-        self._access_keys = access_keys
+        self._keys = keys
         self._clock = clock
         self._faults = faults
         self._random = Random()  # noqa: S311 - which requests fail when they are told to
@@ -76,7 +77,7 @@ class MnsApi:
                 await anyio.sleep(faults.slow)
             try:
                 chosen = _failing if self._happens(faults.errors) else operation
-                response = await chosen(await wire.checked(request, self._access_keys, self._clock))
+                response = await chosen(await wire.checked(request, self._keys, self._clock))
             except ServiceError as error:
                 response = wire.refusal(error, request_id, f"http://{request.host}")
             if self._happens(faults.lost_answers) and request.transport is not None:

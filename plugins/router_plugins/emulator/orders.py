@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 
-from router_plugins.emulator.queue import QueueAttributes
+from router_plugins.emulator.queued import QueueAttributes
 from router_plugins.emulator.topic import ContentFormat, Strategy, TopicAttributes
 
 

@@ -7,7 +7,7 @@ from collections import Counter, deque
 import anyio
 
 from router_plugins.emulator.account import Account
-from router_plugins.emulator.queue import Clock, Lease
+from router_plugins.emulator.queued import Clock, Lease
 
 
 class LongPolls:

@@ -17,11 +17,12 @@ import msgspec
 from anyio.abc import TaskGroup
 
 from router_plugins.emulator.account import Account
+from router_plugins.emulator.backoff import overtaken
 from router_plugins.emulator.faults import Faults
-from router_plugins.emulator.lane import Lane, Try
+from router_plugins.emulator.lane import Lane, Try, Turn
 from router_plugins.emulator.push_connection import PushConnection
 from router_plugins.emulator.push_request import Signer, is_loopback
-from router_plugins.emulator.queue import Clock
+from router_plugins.emulator.queued import Clock
 from router_plugins.emulator.topic import Push, Subscription, redelivery_wait
 
 REPLY_TIMEOUT = 5.0
@@ -34,7 +35,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What one push was answered.
 
     `time` in Unix seconds, `seconds` until the answer. `status` is None where there was none, and `error` says
-    why. `attempt` counts from 1; `next_try` is in how many seconds, None when there is no further one.
+    why. `attempt` counts from 1, and more than the pushes made
+    when backoff held it up; `next_try` is in how many seconds, None when there is no further one.
     """
 
     time: float
@@ -92,7 +94,7 @@ class Pushes:
         key = (one.push.subscription.topic, one.push.subscription.name)
         lane = self._lanes.get(key)
         if lane is None:
-            lane = self._lanes[key] = Lane(self._in_flight)
+            lane = self._lanes[key] = Lane(self._in_flight, self._fast)
             self._tasks.start_soon(self._run, key, lane)
         lane.add(one, wait)
 
@@ -101,38 +103,44 @@ class Pushes:
         try:
             async with anyio.create_task_group() as tasks:
                 while lane.pending or self._current(key) is not None:
-                    one = await lane.next_due()
-                    if one is not None:
+                    turn = await lane.next_due()
+                    if turn is not None:
                         await lane.slots.acquire()
-                        tasks.start_soon(self._work, lane, one)
+                        tasks.start_soon(self._work, lane, turn)
                 del self._lanes[key]  # before anything else can run: a push that comes now gets a new lane
         finally:
             lane.close()
 
-    async def _work(self, lane: Lane, one: Try | None) -> None:
+    async def _work(self, lane: Lane, turn: Turn | None) -> None:
         """Make one push after the other over one connection, while there are some that are due."""
         connection: PushConnection | None = None
         try:
-            while one is not None:
-                current = self._current((one.push.subscription.topic, one.push.subscription.name))
+            while turn is not None:
+                push = turn.one.push
+                current = self._current((push.subscription.topic, push.subscription.name))
                 if current is None:
-                    self._give_up(one.push, "")
+                    self._give_up(push)
                 else:
                     started = monotonic()
-                    reply, connection = await self._request(one.push, current, connection or lane.kept())
-                    self._settle(one, current, reply, monotonic() - started)
+                    reply, connection = await self._request(push, current, connection or lane.kept())
+                    lane.settle(turn, answered=_is_answer(reply))
+                    self._settle(self._counted(turn, current), current, reply, monotonic() - started)
                 lane.pending -= 1
-                one = lane.due_now()
+                turn = lane.due_now()
         finally:
             lane.keep(connection)
             lane.slots.release()
 
+    def _counted(self, turn: Turn, current: Subscription) -> Try:
+        """Return the attempt with its number, which is higher when backoff held it up."""
+        strategy = current.attributes.notify_strategy
+        number = overtaken(strategy, turn.one.attempt, turn.late * self._fast, self._random)
+        return turn.one if number == turn.one.attempt else msgspec.structs.replace(turn.one, attempt=number)
+
     def _settle(self, one: Try, current: Subscription, reply: Reply, seconds: float) -> None:
-        """Book a reply and decide what follows; a status from 200 to 399 counts as success (PROTOCOL 2.6)."""
+        """Book a reply and decide what follows."""
         status, error = reply
-        wait: float | None = None
-        if not one.surplus:
-            wait = self._after(one, current, answered=status is not None and 200 <= status < 400)  # noqa: PLR2004 - so documented
+        wait = None if one.surplus else self._after(one, current, answered=_is_answer(reply))
         answer = Answer(
             time=self._clock(), topic=current.topic, subscription=current.name, endpoint=current.attributes.endpoint,
             message_id=one.push.message.message_id, attempt=one.attempt, status=status, error=error,
@@ -153,17 +161,16 @@ class Pushes:
             return None
         wait = redelivery_wait(current.attributes.notify_strategy, one.attempt, self._random)
         if wait is None:
-            self._give_up(one.push, current.attributes.dead_letter_queue)
+            self._give_up(one.push)
+            self._account.bury(one.push, current)
             return None
         self._add(Try(one.push, one.attempt + 1), wait / self._fast)
         return wait / self._fast
 
-    def _give_up(self, push: Push, dead_letter_queue: str) -> None:
+    def _give_up(self, push: Push) -> None:
         origin = push.message.origin
         if origin is not None:
             origin.ledger.gave_up(origin.index)
-        if dead_letter_queue:
-            self._account.put(dead_letter_queue, push.message.body, origin)
 
     def _current(self, key: tuple[str, str]) -> Subscription | None:
         topic = self._account.topics.get(key[0])
@@ -196,3 +203,9 @@ class Pushes:
         except (OSError, ValueError) as error:
             return (None, str(error) or type(error).__name__), None
         return (status, ""), connection if connection.usable else None
+
+
+def _is_answer(reply: Reply) -> bool:
+    """Say whether a reply counts as success: a status from 200 to 399 (PROTOCOL 2.6)."""
+    status, _ = reply
+    return status is not None and 200 <= status < 400  # noqa: PLR2004 - so documented

@@ -6,60 +6,16 @@ import secrets
 from collections.abc import Callable
 from hashlib import md5
 from heapq import heappop, heappush, nsmallest
-from typing import Annotated, Literal
 
 import msgspec
 
 from router_plugins.emulator.errors import ServiceError
+from router_plugins.emulator.groups import Groups
 from router_plugins.emulator.ledger import Origin
+from router_plugins.emulator.queued import DEFAULT_PRIORITY, Clock, Counts, Lease, LostLease, QueueAttributes, Stored
 
-Clock = Callable[[], float]
-"""Seconds since the Unix epoch."""
-
-LostLease = Literal["MessageNotExist", "ReceiptHandleError"]
-"""How an expired handle is answered: documentation is split, so it is a switch (PROTOCOL 1.6)."""
-
-DEFAULT_PRIORITY = 8
-
-
-class QueueAttributes(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
-    """What an owner can set. Times in seconds, sizes in bytes (PROTOCOL 1.7)."""
-
-    visibility_timeout: Annotated[int, msgspec.Meta(ge=1, le=43200)] = 30
-    maximum_message_size: Annotated[int, msgspec.Meta(ge=1024, le=65536)] = 65536
-    message_retention_period: Annotated[int, msgspec.Meta(ge=60, le=604800)] = 345600
-    delay_seconds: Annotated[int, msgspec.Meta(ge=0, le=604800)] = 0
-    polling_wait_seconds: Annotated[int, msgspec.Meta(ge=0, le=30)] = 0
-    logging_enabled: bool = False
-
-
-class Stored(msgspec.Struct, frozen=True, gc=False):
-    """A message as it was sent. `extra` is XML that is handed back as it came (groups and properties)."""
-
-    message_id: str
-    body: str
-    body_md5: str
-    enqueued: float
-    priority: int
-    extra: str = ""
-
-
-class Lease(msgspec.Struct, frozen=True, gc=False):
-    """A message as it is received or peeked at; `handle` is "" for a peek. Times in Unix seconds."""
-
-    message: Stored
-    handle: str
-    next_visible: float
-    first_dequeued: float
-    dequeues: int
-
-
-class Counts(msgspec.Struct, frozen=True):
-    """How many messages are there to receive, received but not deleted, and not yet visible."""
-
-    active: int
-    inactive: int
-    delayed: int
+Bury = Callable[["Queue", Stored, Origin | None], bool]
+"""Takes a dead letter of a queue; says whether there was a place for it."""
 
 
 class _Held(msgspec.Struct, eq=False):
@@ -76,11 +32,11 @@ class _Held(msgspec.Struct, eq=False):
 
 
 class Queue:
-    """One queue.
+    """One queue; `bury` takes the dead letters of its policy.
 
-    A message is in exactly one place: the heap of those to receive, by priority and age, or the heap of
-    those that wait for a time. Each wait has a ticket; one that was changed or ended leaves a stale entry in
-    the second heap, known by a ticket that is no longer the message's.
+    A message is in exactly one place: the heap of those to receive, by priority and age, the heap of those that
+    wait for a time, or behind another of its group. Each wait has a ticket; one that was changed or ended leaves a
+    stale entry in the second heap, known by a ticket that is no longer the message's.
     """
 
     def __init__(
@@ -91,6 +47,7 @@ class Queue:
         *,
         fast: float = 1,
         lost: LostLease = "MessageNotExist",
+        bury: Bury | None = None,
     ) -> None:
         self.name = name
         self.attributes = attributes
@@ -98,6 +55,8 @@ class Queue:
         self._clock = clock
         self._fast = fast
         self._lost: LostLease = lost
+        self._bury = bury
+        self._groups: Groups[_Held] = Groups()
         self._numbers = 0
         self._tickets = 0
         self._ready: list[tuple[int, int, _Held]] = []
@@ -120,6 +79,7 @@ class Queue:
         delay: int | None = None,
         priority: int = DEFAULT_PRIORITY,
         extra: str = "",
+        group: str = "",
         origin: Origin | None = None,
     ) -> Stored:
         """Take a message in; `delay` in seconds, None for the queue's own. Raises `InvalidArgument` when too long."""
@@ -127,28 +87,26 @@ class Queue:
         if len(octets) > self.attributes.maximum_message_size:
             limit = self.attributes.maximum_message_size
             raise ServiceError("InvalidArgument", f"The message body exceeds {limit} bytes.")
-        now = self._clock()
         digest = md5(octets, usedforsecurity=False).hexdigest().upper()
-        message = Stored(secrets.token_hex(16).upper(), body, digest, now, priority, extra)
-        seconds = self.attributes.delay_seconds if delay is None else delay
-        self._numbers += 1
-        held = _Held(message, self._numbers, origin, now + seconds / self._fast)
-        if seconds:
-            self._delayed += 1
-            self._wait(held)
-        else:
-            heappush(self._ready, (priority, held.number, held))
-        if origin is not None:
-            origin.ledger.queued(origin.index)
+        message = Stored(new_message_id(), body, digest, self._clock(), priority, extra, group)
+        self.accept(message, self.attributes.delay_seconds if delay is None else delay, origin)
         return message
+
+    def accept(self, message: Stored, delay: float = 0, origin: Origin | None = None) -> None:
+        """Take a message in that was made already, to be received after `delay` seconds."""
+        self._numbers += 1
+        self._place(_Held(message, self._numbers, origin, self._clock() + delay / self._fast))
 
     def receive(self, count: int = 1) -> list[Lease]:
         """Lease up to `count` messages: hidden for the visibility timeout, each with a new handle."""
         now = self._settle()
+        policy = self.attributes.dlq_policy
         leases: list[Lease] = []
         while self._ready and len(leases) < count:
             _, _, held = heappop(self._ready)
-            if self._too_old(held, now):
+            spent = bool(policy.queue) and held.dequeues >= policy.max_receive_count
+            if self._too_old(held, now) or (spent and self._buried(held)):
+                self._forget(held)
                 continue
             held.dequeues += 1
             held.first_dequeued = held.first_dequeued or now
@@ -166,7 +124,7 @@ class Queue:
         """Delete a leased message; raises `ReceiptHandleError`, or what `lost` says when the lease is over."""
         held = self._held_by(handle)
         del self._leased[handle]
-        held.ticket = 0
+        self._forget(held)
         if held.origin is not None:
             held.origin.ledger.deleted(held.origin.index)
 
@@ -192,23 +150,43 @@ class Queue:
         return self._waiting[0][0] if self._waiting else None
 
     def counts(self) -> Counts:
-        """Count the messages by what can be done with them now."""
-        self._settle()
-        return Counts(len(self._ready), len(self._leased), self._delayed)
+        """Count the messages by what can be done with them now; those behind another of their group are active."""
+        now = self._settle()
+        behind = self._groups.behind()
+        due = sum(held.visible <= now for held in behind)
+        return Counts(len(self._ready) + due, len(self._leased), self._delayed + len(behind) - due)
 
     def contents(self) -> list[tuple[Stored, float]]:
         """Return every message in the order of sending, with the Unix seconds from when it can be received."""
         waiting = [entry[2] for entry in self._waiting if not _is_stale(entry)]
-        held = sorted([*waiting, *(entry[2] for entry in self._ready)], key=lambda one: one.number)
+        ready = [entry[2] for entry in self._ready]
+        held = sorted([*waiting, *ready, *self._groups.behind()], key=lambda one: one.number)
         return [(one.message, one.visible) for one in held]
 
     def restore(self, contents: list[tuple[Stored, float]]) -> None:
         """Put messages back that `contents` gave; their handles are gone, as after a crash of the service."""
         for message, visible in contents:
             self._numbers += 1
-            held = _Held(message, self._numbers, None, visible)
+            self._place(_Held(message, self._numbers, None, visible))
+
+    def _place(self, held: _Held) -> None:
+        if self._groups.join(held.message.group, held):
+            self._free(held)
+
+    def _free(self, held: _Held) -> None:
+        """Let a message be received, now or when its delay is over."""
+        if held.visible > self._clock():
             self._delayed += 1
             self._wait(held)
+        else:
+            heappush(self._ready, (held.message.priority, held.number, held))
+
+    def _forget(self, held: _Held) -> None:
+        """Remove a message for good; the one behind it in its group is free then."""
+        held.ticket = 0
+        following = self._groups.leave(held.message.group)
+        if following is not None:
+            self._free(following)
 
     def _wait(self, held: _Held) -> None:
         self._tickets += 1
@@ -223,16 +201,17 @@ class Queue:
             held = entry[2]
             if _is_stale(entry):
                 continue
-            if held.handle:
-                del self._leased[held.handle]
-                held.handle = ""
-            else:
-                self._delayed -= 1
+            self._delayed -= not held.handle
+            self._leased.pop(held.handle, None)
+            held.handle = ""
             heappush(self._ready, (held.message.priority, held.number, held))
         return now
 
     def _too_old(self, held: _Held, now: float) -> bool:
         return now - held.message.enqueued >= self.attributes.message_retention_period
+
+    def _buried(self, held: _Held) -> bool:
+        return self._bury is not None and self._bury(self, held.message, held.origin)
 
     def _lease(self, held: _Held, now: float, seconds: int) -> None:
         held.visible = now + seconds / self._fast
@@ -246,6 +225,11 @@ class Queue:
         if held is None:
             raise ServiceError(self._lost if handle.startswith("8-") else "ReceiptHandleError")
         return held
+
+
+def new_message_id() -> str:
+    """Return 32 hex digits, as today's message ids are (PROTOCOL 1.5)."""
+    return secrets.token_hex(16).upper()
 
 
 def _is_stale(entry: tuple[float, int, _Held]) -> bool:

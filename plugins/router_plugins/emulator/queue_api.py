@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -13,7 +13,8 @@ from router_plugins.emulator.account import Account
 from router_plugins.emulator.errors import ServiceError
 from router_plugins.emulator.limits import whole_number
 from router_plugins.emulator.polls import LongPolls
-from router_plugins.emulator.queue import DEFAULT_PRIORITY, Lease, Queue, QueueAttributes, Stored
+from router_plugins.emulator.queue import Queue
+from router_plugins.emulator.queued import DEFAULT_PRIORITY, Lease, QueueAttributes, Stored, described
 from router_plugins.emulator.wire import Call, created, empty, reply
 
 if TYPE_CHECKING:
@@ -50,10 +51,10 @@ class QueueApi:
     async def put(self, call: Call) -> web.Response:
         """Create a queue, or set attributes with `metaoverride=true`."""
         name = call.path["queue"]
-        given = xml.texts(xml.parse(call.body, "Queue"))
+        given = xml.fields(xml.parse(call.body, "Queue"))
         if call.query.get("metaoverride") == "true":
-            queue = self._account.queue(name)
-            queue.change(_attributes({**_builtins(queue.attributes), **given}))
+            old = msgspec.to_builtins(self._account.queue(name).attributes)
+            self._account.change_queue(name, _attributes({**old, **given}))
             return empty()
         return created(self._account.create_queue(name, _attributes(given)), f"{call.url}/queues/{name}")
 
@@ -87,7 +88,8 @@ class QueueApi:
         queue = self._account.queue(call.path["queue"])
         if b"<Messages" in call.body[:200]:
             return self._send_batch(queue, xml.parse(call.body, "Messages"))
-        return reply(201, "Message", self._sent(queue, xml.parse(call.body, "Message")))
+        message = xml.parse(call.body, "Message")
+        return reply(201, "Message", self._sent(queue, message) + xml.copied(message, ("MessageGroupId",)))
 
     def _send_batch(self, queue: Queue, messages: Element) -> web.Response:
         """Send each; those that are refused are named in place, and the first gives the status."""
@@ -111,8 +113,14 @@ class QueueApi:
             raise ServiceError("InvalidArgument", "A message needs a MessageBody.")
         delay = _number(fields, "DelaySeconds", 0, _LONGEST_DELAY)
         priority = _number(fields, "Priority", 1, _LOWEST_PRIORITY)
-        extra = xml.copied(message, ("MessageGroupId", "UserProperties", "SystemProperties"))
-        stored = self._account.send(queue, body, delay=delay, priority=priority or DEFAULT_PRIORITY, extra=extra)
+        stored = self._account.send(
+            queue,
+            body,
+            delay=delay,
+            priority=priority or DEFAULT_PRIORITY,
+            extra=xml.copied(message, ("MessageGroupId", "UserProperties", "SystemProperties")),
+            group=fields.get("MessageGroupId", ""),
+        )
         return _receipt(stored)
 
     async def delete(self, call: Call) -> web.Response:
@@ -154,15 +162,11 @@ class QueueApi:
         return reply(200, "ChangeVisibility", xml.leaves(fields))
 
 
-def _attributes(given: dict[str, str]) -> QueueAttributes:
+def _attributes(given: Mapping[str, object]) -> QueueAttributes:
     try:
         return msgspec.convert(given, QueueAttributes, strict=False)
     except msgspec.ValidationError as error:
         raise ServiceError("InvalidArgument", f"{error}.") from error
-
-
-def _builtins(attributes: QueueAttributes) -> dict[str, str]:
-    return {name: str(value) for name, value in msgspec.to_builtins(attributes).items()}
 
 
 def _described(queue: Queue) -> str:
@@ -172,7 +176,7 @@ def _described(queue: Queue) -> str:
             "QueueName": queue.name,
             "CreateTime": int(queue.created),
             "LastModifyTime": int(queue.modified),
-            **_builtins(queue.attributes),
+            **described(queue.attributes),
             "ActiveMessages": counts.active,
             "InactiveMessages": counts.inactive,
             "DelayMessages": counts.delayed,

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from router.errors import RouterError
+from router import RouterError
 
 At = Annotated[str, typer.Option(help="ADDRESS:PORT of the emulator.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]

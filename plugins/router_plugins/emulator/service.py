@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from base64 import b64encode
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from ipaddress import ip_address
 from pathlib import Path
@@ -16,19 +16,20 @@ import msgspec
 from aiohttp import web
 from anyio.abc import TaskGroup
 
-from router.errors import RouterError
+from router import RouterError
 from router_plugins.emulator import snapshot
 from router_plugins.emulator.account import Account
 from router_plugins.emulator.admin import Admin
 from router_plugins.emulator.certificate import CERTIFICATE_FILE, Identity, kept_identity, make_identity
+from router_plugins.emulator.credentials import AccessKey
 from router_plugins.emulator.faults import Faults
 from router_plugins.emulator.ledger import CampaignLedger
 from router_plugins.emulator.mns_api import MnsApi
 from router_plugins.emulator.polls import LongPolls
 from router_plugins.emulator.push import Pushes
 from router_plugins.emulator.push_request import Signer
-from router_plugins.emulator.queue import LostLease, QueueAttributes
 from router_plugins.emulator.queue_api import QueueApi
+from router_plugins.emulator.queued import LostLease, QueueAttributes
 from router_plugins.emulator.rules import ACTIVATION, Rule, RuleOrder
 from router_plugins.emulator.runs import CampaignOrder, Campaigns
 from router_plugins.emulator.topic import ContentFormat, Strategy, SubscriptionAttributes, TopicAttributes
@@ -41,13 +42,13 @@ _SAVE_EVERY = 5.0
 class Emulator(msgspec.Struct, frozen=True, kw_only=True):
     """The settings of an emulator; `serve` runs it.
 
-    `access_keys`: secrets by access key id. `fast`: the service's own waits (rules' activation, redelivery,
+    `access_keys`: who may call the MNS API. `fast`: the service's own waits (rules' activation, redelivery,
     visibility timeouts, delays) are divided by it. `rule_delay`: seconds until a rule takes effect. `state`: a
     folder that keeps the signing key, and what was created, over a restart. `in_flight`: pushes at once for each
     subscription. `long_polls`: receivers that may wait at each queue. `lost_lease`: the error for an expired handle.
     """
 
-    access_keys: Mapping[str, str] = msgspec.field(default_factory=lambda: {"testAccessKeyId": "testAccessKeySecret"})
+    access_keys: tuple[AccessKey, ...] = (AccessKey("testAccessKeyId", "testAccessKeySecret"),)
     account: str = "1234567890123456"
     region: str = "cn-hangzhou"
     fast: float = 1.0
@@ -164,7 +165,7 @@ class Service:
         api = MnsApi(
             QueueApi(self.account, self.polls, self._lease_ends),
             TopicApi(self.account, self.pushes.start),
-            self._settings.access_keys,
+            {key.id: key for key in self._settings.access_keys},
             self.clock,
             lambda: self.faults,
         )

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import msgspec
 
-from router.errors import RouterError
+from router import RouterError
 from router_plugins.emulator.account import Account
-from router_plugins.emulator.queue import QueueAttributes, Stored
+from router_plugins.emulator.queued import QueueAttributes, Stored
 from router_plugins.emulator.rules import Rule
 from router_plugins.emulator.topic import Subscription, TopicAttributes
 

@@ -12,6 +12,7 @@ import msgspec
 from router_plugins.emulator import xml
 from router_plugins.emulator.errors import ServiceError
 from router_plugins.emulator.ledger import Origin
+from router_plugins.emulator.queued import DlqPolicy
 
 ContentFormat = Literal["XML", "SIMPLIFIED", "JSON"]
 Strategy = Literal["BACKOFF_RETRY", "EXPONENTIAL_DECAY_RETRY"]
@@ -31,17 +32,17 @@ class TopicAttributes(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"
 
 
 class SubscriptionAttributes(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
-    """What a subscriber says; only the strategy can be changed later.
+    """What a subscriber says; only the strategy and the policy can be changed later.
 
-    `endpoint` is an HTTP URL or `acs:mns:{region}:{account}:queues/{queue}`. `dead_letter_queue` names a queue that
-    takes what was given up on; it is the emulator's own name for the service's policy.
+    `endpoint` is an HTTP URL or `acs:mns:{region}:{account}:queues/{queue}`. The policy's `max_receive_count` is a
+    queue's and means nothing here.
     """
 
     endpoint: Annotated[str, msgspec.Meta(min_length=1, max_length=2048)]
     filter_tag: Annotated[str, msgspec.Meta(max_length=16)] = ""
     notify_strategy: Strategy = "BACKOFF_RETRY"
     notify_content_format: ContentFormat = "XML"
-    dead_letter_queue: str = ""
+    dlq_policy: DlqPolicy = DlqPolicy()
 
 
 class Subscription(msgspec.Struct, frozen=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -11,6 +11,7 @@ from aiohttp import web
 from router_plugins.emulator import listing, xml
 from router_plugins.emulator.account import Account
 from router_plugins.emulator.errors import ServiceError
+from router_plugins.emulator.queued import described
 from router_plugins.emulator.topic import Push, Subscription, SubscriptionAttributes, Topic, TopicAttributes
 from router_plugins.emulator.wire import Call, created, empty, new_request_id, reply
 
@@ -37,10 +38,10 @@ class TopicApi:
     async def put(self, call: Call) -> web.Response:
         """Create a topic, or set attributes with `metaoverride=true`."""
         name = call.path["topic"]
-        given = xml.texts(xml.parse(call.body, "Topic"))
+        given = xml.fields(xml.parse(call.body, "Topic"))
         if call.query.get("metaoverride") == "true":
             topic = self._account.topic(name)
-            attributes = _converted({**_texts_of(topic.attributes), **given}, TopicAttributes)
+            attributes = _converted({**described(topic.attributes), **given}, TopicAttributes)
             self._account.change_topic(name, attributes)
             return empty()
         new = self._account.create_topic(name, _converted(given, TopicAttributes))
@@ -76,10 +77,10 @@ class TopicApi:
     async def subscribe(self, call: Call) -> web.Response:
         """Subscribe, or set the strategy with `metaoverride=true`."""
         topic, name = call.path["topic"], call.path["subscription"]
-        given = xml.texts(xml.parse(call.body, "Subscription"))
+        given = xml.fields(xml.parse(call.body, "Subscription"))
         if call.query.get("metaoverride") == "true":
             old = self._account.subscription(topic, name).attributes
-            merged = {**_texts_of(old), **given}
+            merged = {**described(old), **given}
             self._account.change_subscription(topic, name, _converted(merged, SubscriptionAttributes))
             return empty()
         new = self._account.subscribe(topic, name, _converted(given, SubscriptionAttributes))
@@ -109,15 +110,11 @@ class TopicApi:
         return reply(200, "OpenService", xml.leaf("OrderId", new_request_id()))
 
 
-def _converted(given: dict[str, str], kind: type[S]) -> S:
+def _converted(given: Mapping[str, object], kind: type[S]) -> S:
     try:
         return msgspec.convert(given, kind, strict=False)
     except msgspec.ValidationError as error:
         raise ServiceError("InvalidArgument", f"{error}.") from error
-
-
-def _texts_of(attributes: TopicAttributes | SubscriptionAttributes) -> dict[str, str]:
-    return {name: str(value) for name, value in msgspec.to_builtins(attributes).items()}
 
 
 def _topic(topic: Topic) -> str:
@@ -128,7 +125,7 @@ def _topic(topic: Topic) -> str:
             "LastModifyTime": int(topic.modified),
             "MessageCount": topic.published,
             "MessageRetentionPeriod": 86400,
-            **_texts_of(topic.attributes),
+            **described(topic.attributes),
         }
     )
 
@@ -148,4 +145,6 @@ def _subscription(subscription: Subscription, owner: str) -> str:
     }
     if attributes.filter_tag:
         fields["FilterTag"] = attributes.filter_tag
+    if attributes.dlq_policy.enabled:
+        fields["DlqPolicy"] = {"Enabled": True, "DeadLetterTargetQueue": attributes.dlq_policy.queue}
     return xml.leaves(fields)

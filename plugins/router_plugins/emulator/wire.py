@@ -1,8 +1,7 @@
-"""The MNS API's requests and replies: who may call, what was asked, and how it is answered (PROTOCOL 1)."""
+"""The MNS API's requests and replies: what was asked, and how it is answered (PROTOCOL 1)."""
 
 from __future__ import annotations
 
-import hmac
 import secrets
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -13,17 +12,16 @@ import msgspec
 from aiohttp import web
 
 from router_plugins.emulator import xml
+from router_plugins.emulator.credentials import AccessKey, check_signature
 from router_plugins.emulator.errors import ServiceError
 from router_plugins.emulator.limits import whole_number
-from router_plugins.emulator.queue import Clock
-from router_plugins.mns.signing import V4_ALGORITHM, body_matches, sign_v2, sign_v4, signed_date
+from router_plugins.emulator.queued import Clock
+from router_plugins.mns.signing import body_matches, signed_date
 
 VERSION = "2015-06-06"
 
 _WINDOW = 900.0
 """Seconds that a request's date may be off (PROTOCOL 1.2)."""
-
-_CREDENTIAL_PARTS = 5
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -43,17 +41,17 @@ class Call(msgspec.Struct, frozen=True):
         return whole_number(text or "", name, low, high, code="InvalidQueryString")
 
 
-async def checked(request: web.Request, access_keys: Mapping[str, str], clock: Clock) -> Call:
+async def checked(request: web.Request, keys: Mapping[str, AccessKey], clock: Clock) -> Call:
     """Return the call, or raise what is wrong with its headers or its signature.
 
-    The signature covers the target as it stands on the request line. A `security-token` is not signed, and not checked.
+    The signature covers the target as it stands on the request line.
     """
     headers = {name.lower(): value for name, value in request.headers.items()}
     if "x-mns-version" not in headers:
         raise ServiceError("MissingVersionHeader")
     date = _date(headers)
     target = request.raw_path
-    _check_signature(request.method, target, headers, access_keys, date)
+    check_signature(request.method, target, headers, keys, date)
     if abs(date.timestamp() - clock()) > _WINDOW:
         raise ServiceError("TimeExpired")
     try:
@@ -108,47 +106,12 @@ def new_request_id() -> str:
 
 
 def _date(headers: Mapping[str, str]) -> datetime:
+    """Return the signed date in UTC."""
     text = signed_date(headers)
     if not text:
         raise ServiceError("MissingDateHeader")
     try:
         date = parsedate_to_datetime(text)
-    except ValueError as error:
+        return date.astimezone(UTC) if date.tzinfo else date.replace(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:
         raise ServiceError("InvalidDateHeader") from error
-    return date if date.tzinfo else date.replace(tzinfo=UTC)
-
-
-def _check_signature(
-    method: str, target: str, headers: Mapping[str, str], access_keys: Mapping[str, str], date: datetime
-) -> None:
-    """Check either version of the signature (PROTOCOL 1.3, 1.4)."""
-    claim = headers.get("authorization")
-    if claim is None:
-        raise ServiceError("MissingAuthorizationHeader")
-    algorithm, _, rest = claim.partition(" ")
-    region = ""
-    if algorithm == "MNS" and ":" in rest:
-        access_key, _, signature = rest.partition(":")
-    elif algorithm == V4_ALGORITHM:
-        access_key, region, signature = _v4_claim(rest)
-    else:
-        raise ServiceError("InvalidAuthorizationHeader")
-    secret = access_keys.get(access_key)
-    if secret is None:
-        raise ServiceError("InvalidAccessKeyId")
-    if region:
-        right = sign_v4(secret, method, target, headers, region=region, utc=f"{date.astimezone(UTC):%Y%m%dT%H%M%SZ}")
-    else:
-        right = sign_v2(secret, method, target, headers)
-    if not hmac.compare_digest(right.encode(), signature.encode("utf-8", "surrogateescape")):
-        raise ServiceError("SignatureDoesNotMatch")
-
-
-def _v4_claim(text: str) -> tuple[str, str, str]:
-    """Return the access key, the region and the signature that a version 4 header names."""
-    pairs = (part.strip().partition("=") for part in text.split(","))
-    parts = {name: value for name, _, value in pairs}
-    credential = parts.get("Credential", "").split("/")
-    if len(credential) != _CREDENTIAL_PARTS or not credential[2] or not parts.get("Signature"):
-        raise ServiceError("InvalidAuthorizationHeader")
-    return credential[0], credential[2], parts["Signature"]

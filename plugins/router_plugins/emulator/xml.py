@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from xml.sax.saxutils import escape
 
 from defusedxml import DefusedXmlException
@@ -45,6 +45,11 @@ def texts(element: Element) -> dict[str, str]:
     return {local_name(child): child.text or "" for child in element if not len(child)}
 
 
+def fields(element: Element) -> dict[str, str | dict[str, str]]:
+    """Return the children by name: the texts of leaves, and the leaves of those that have children."""
+    return {local_name(child): texts(child) if len(child) else child.text or "" for child in element}
+
+
 def copied(element: Element, names: Iterable[str]) -> str:
     """Return the named children written anew, with what they contain; "" where there are none."""
     wanted = frozenset(names)
@@ -62,8 +67,16 @@ def branch(name: str, children: str) -> str:
 
 
 def leaves(values: Mapping[str, object]) -> str:
-    """Write one leaf for each pair."""
-    return "".join(leaf(name, value) for name, value in values.items())
+    """Write one leaf for each pair; a mapping becomes an element with leaves.
+
+    A line feed stands before those: the Python SDK takes an element's first child for its text, whatever it is.
+    """
+    return "".join(
+        branch(name, "\n" + leaves(cast("Mapping[str, object]", value)))
+        if isinstance(value, Mapping)
+        else leaf(name, value)
+        for name, value in values.items()
+    )
 
 
 def document(name: str, children: str) -> bytes:

@@ -22,6 +22,7 @@ from yarl import URL
 from router_plugins.emulator import Emulator, Service
 from router_plugins.emulator.faults import Faults
 from router_plugins.emulator.push_request import endpoint_url, is_loopback
+from router_plugins.emulator.queued import DlqPolicy
 from router_plugins.emulator.rules import RuleOrder
 from router_plugins.emulator.runs import CampaignOrder
 from router_plugins.emulator.topic import Strategy, SubscriptionAttributes, redelivery_wait
@@ -112,7 +113,7 @@ def status_of(service: Service) -> list[int | None]:
 
 async def wait_until_idle(service: Service) -> None:
     with anyio.fail_after(5):
-        while service.pushes.pending():  # noqa: ASYNC110 - nothing tells when the last answer was booked
+        while service.pushes.pending():
             await anyio.sleep(0.005)
 
 
@@ -192,7 +193,9 @@ async def test_a_push_is_made_again_until_it_is_answered(service: Service) -> No
 async def test_backoff_gives_up_after_three_retries_and_uses_the_dead_letter_queue(service: Service) -> None:
     service.create_queue("dead")
     async with endpoint("400 Bad\r\nContent-Length: 0") as there:
-        attributes = SubscriptionAttributes(endpoint=there.url, dead_letter_queue="dead")
+        attributes = SubscriptionAttributes(
+            endpoint=there.url, dlq_policy=DlqPolicy(enabled=True, dead_letter_target_queue="dead")
+        )
         service.account.subscribe("results", "s", attributes)
         service.publish("results", "unwanted")
         await there.wait(4)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from router_plugins.emulator.errors import ServiceError
-from router_plugins.emulator.queue import Counts, Queue, QueueAttributes
+from router_plugins.emulator.queue import Queue
+from router_plugins.emulator.queued import Counts, QueueAttributes
 
 
 class Clock:

@@ -8,7 +8,7 @@ from router_plugins.emulator.account import Account
 from router_plugins.emulator.campaign import Plan
 from router_plugins.emulator.errors import ServiceError
 from router_plugins.emulator.ledger import CampaignLedger, Origin
-from router_plugins.emulator.queue import QueueAttributes
+from router_plugins.emulator.queued import QueueAttributes
 from router_plugins.emulator.rules import RuleOrder
 from router_plugins.emulator.topic import TopicAttributes
 

@@ -192,9 +192,7 @@ def test_mistake_in_a_plugin(fields: str, place: str, problem: str, hint: str, s
         ),
     ],
 )
-def test_mistake_in_the_frame(  # noqa: PLR0917 - the columns of the table
-    text: str, line: int, place: str, problem: str, hint: str, mistakes: Mistakes
-) -> None:
+def test_mistake_in_the_frame(text: str, line: int, place: str, problem: str, hint: str, mistakes: Mistakes) -> None:
     [found] = mistakes(text)
     assert (found.place, found.line) == (place, line)
     assert problem in found.problem
@@ -224,9 +222,7 @@ def test_mistake_in_the_frame(  # noqa: PLR0917 - the columns of the table
         ("a: ${X", 1, 4, "", ""),
     ],
 )
-def test_mistake_in_the_yaml(  # noqa: PLR0917 - the columns of the table
-    text: str, line: int, column: int, problem: str, hint: str, tmp_path: Path
-) -> None:
+def test_mistake_in_the_yaml(text: str, line: int, column: int, problem: str, hint: str, tmp_path: Path) -> None:
     with pytest.raises(BadConfig) as raised:
         loads(text, "x.yaml", tmp_path, {})
     found = raised.value.problems[0]

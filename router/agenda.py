@@ -1,0 +1,100 @@
+"""The agenda of one subscription: batches to deliver now, batches to deliver later, and which of them wait for whom.
+
+A batch that must wait for its next try takes no worker meanwhile. In order, a batch waits for those before it in
+its lane: all in one lane, or a lane for each value of the key. Pure and synchronous.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Sequence
+
+import msgspec
+
+from router.event import Event
+from router.journal import Parked
+from router.window import Slot
+
+
+class Work(msgspec.Struct, frozen=True):
+    """A batch: the events with their positions, and how often it was tried quickly.
+
+    `slot` is its place in the window; a batch of parked events has their `troubles` instead. `lane` is what it
+    must stay in order with; None for nothing.
+    """
+
+    slot: Slot | None
+    positions: Sequence[int]
+    events: Sequence[Event]
+    first_try: float
+    tries: int = 0
+    troubles: Sequence[Parked] = ()
+    lane: str | None = None
+
+    def only(self, indices: Sequence[int], tries: int) -> Work:
+        """Leave only some of the events."""
+        return msgspec.structs.replace(
+            self,
+            positions=[self.positions[i] for i in indices],
+            events=[self.events[i] for i in indices],
+            troubles=[self.troubles[i] for i in indices] if self.troubles else (),
+            tries=tries,
+        )
+
+
+class Agenda:
+    """What is to be done. `open` counts the events of all batches that are not done."""
+
+    def __init__(self) -> None:
+        self._ready: deque[Work] = deque()
+        self._later: list[tuple[float, int, Work]] = []
+        self._lanes: dict[str, deque[Work]] = {}
+        self._numbers = 0
+        self.open = 0
+
+    def add(self, work: Work) -> None:
+        """Add a new batch."""
+        self.open += len(work.events)
+        if work.lane is None:
+            self._ready.append(work)
+        elif work.lane in self._lanes:
+            self._lanes[work.lane].append(work)
+        else:
+            self._lanes[work.lane] = deque()
+            self._ready.append(work)
+
+    def again(self, work: Work, when: float) -> None:
+        """Take a batch up again at a time; its lane stays closed until then."""
+        self._numbers += 1
+        heapq.heappush(self._later, (when, self._numbers, work))
+
+    def defer(self, lane: str | None, parts: Sequence[Work]) -> None:
+        """Put parts of a batch that is under way before anything else of its lane."""
+        (self._ready if lane is None else self._lanes[lane]).extendleft(reversed(parts))
+
+    def take(self, now: float) -> Work | None:
+        """Return the next batch that may be tried now."""
+        while self._later and self._later[0][0] <= now:
+            self._ready.append(heapq.heappop(self._later)[2])
+        return self._ready.popleft() if self._ready else None
+
+    def wait(self, now: float) -> float | None:
+        """Return the seconds until a batch may be tried; None if none waits for a time."""
+        if self._ready:
+            return 0.0
+        return max(0.0, self._later[0][0] - now) if self._later else None
+
+    def settle(self, count: int) -> None:
+        """Note that so many events of a batch are done."""
+        self.open -= count
+
+    def leave(self, work: Work) -> None:
+        """Note that nothing of the batch is left; the next one of its lane may go."""
+        if work.lane is None:
+            return
+        waiting = self._lanes[work.lane]
+        if waiting:
+            self._ready.append(waiting.popleft())
+        else:
+            del self._lanes[work.lane]

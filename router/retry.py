@@ -1,0 +1,97 @@
+"""What a failed try means, and when the next one is: pure, so that a day's schedule is a table in a test.
+
+First quick tries with full jitter; then the event is parked, durably, on a schedule that grows over three days;
+then it is a dead letter. A wait that the destination asked for is never cut short.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import msgspec
+
+from router.errors import Partial, Reject, Retry
+
+SCHEDULE = (5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72000.0, 86400.0)
+"""Seconds until each try of a parked event after the one before: Standard Webhooks' recommended schedule."""
+GONE = 410
+"""The HTTP status that says: never again (RFC 9110 section 15.5.11)."""
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True):
+    """How a subscription delivers. Times in seconds.
+
+    `in_flight` calls at once and `batch` events in a call, at most; `rate` events a second, 0 for no limit.
+    `ordered`: events are delivered in order, those with equal values of the field `key` if one is named; what
+    fails waits instead of being parked. `tries`: quick tries, between pauses of up to `retry_max`, before an event
+    is parked on the `schedule`.
+    """
+
+    in_flight: int = 1
+    batch: int = 500
+    rate: float = 0.0
+    ordered: bool = False
+    key: str = ""
+    tries: int = 3
+    retry_min: float = 1.0
+    retry_max: float = 60.0
+    schedule: Sequence[float] = SCHEDULE
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What one try left of a batch: indices to try again, with the wait that was asked for, and those refused."""
+
+    again: Sequence[int] = ()
+    refused: Sequence[tuple[int, Reject]] = ()
+    after: float | None = None
+    reason: str = ""
+    status: int | None = None
+    whole: bool = False
+    """Whether the batch failed as a whole, so that the destination is at fault rather than an event."""
+    singly: bool = False
+    """Whether the whole batch was refused, so that each event must be tried alone to find the culprit."""
+    gone: bool = False
+    """Whether the destination wants nothing more at all."""
+
+
+def judge(error: Exception | None, size: int) -> Outcome:  # noqa: PLR0911 - a table
+    """Say what a try's error means for a batch of `size` events."""
+    match error:
+        case None:
+            return Outcome()
+        case Partial():
+            return _judge_partial(error)
+        case Reject() if error.status == GONE:
+            return Outcome(range(size), reason=error.reason, status=GONE, whole=True, gone=True)
+        case Reject() if size > 1:
+            return Outcome(range(size), reason=error.reason, status=error.status, singly=True)
+        case Reject():
+            return Outcome(refused=[(0, error)])
+        case Retry():
+            return Outcome(range(size), after=error.after, reason=error.reason, whole=True)
+        case _:
+            return Outcome(range(size), reason=f"{type(error).__name__}: {error}", whole=True)
+
+
+def _judge_partial(error: Partial) -> Outcome:
+    again = {i: e for i, e in sorted(error.errors.items()) if isinstance(e, Retry)}
+    refused = [(i, e) for i, e in sorted(error.errors.items()) if isinstance(e, Reject)]
+    waits = [e.after for e in again.values() if e.after is not None]
+    return Outcome(list(again), refused, max(waits, default=None), next((e.reason for e in again.values()), ""))
+
+
+def pause(policy: Policy, tries: int, after: float | None) -> float:
+    """Return the seconds before quick try `tries` + 1: exponential with full jitter, at least what was asked for."""
+    ceiling = min(policy.retry_max, policy.retry_min * 2 ** min(tries - 1, 32))
+    return max(random.uniform(0, ceiling), after or 0.0)  # noqa: S311 - jitter, no secret
+
+
+def parking(policy: Policy, parked: int, after: float | None) -> float | None:
+    """Return the seconds until the next try of an event that was parked `parked` times; None if none is left.
+
+    A tenth of jitter keeps what failed together from coming back together.
+    """
+    if parked >= len(policy.schedule):
+        return None
+    return max(policy.schedule[parked] * random.uniform(1.0, 1.1), after or 0.0)  # noqa: S311 - jitter, no secret
