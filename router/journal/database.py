@@ -24,6 +24,8 @@ from router.event import Event
 from router.journal import FIRST, Change, Progress, Trouble
 
 VERSION = 1
+SWEEP = 2000
+"""Batches that are deleted in one transaction at most, so that no commit waits long for it."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS batches (
@@ -80,6 +82,18 @@ class StoredTrouble(msgspec.Struct, frozen=True):
     rest: Sequence[Any]
 
 
+class Sweep(msgspec.Struct, frozen=True):
+    """What may be deleted.
+
+    Batches below `settled`, which all active subscriptions are past, received before `keep_from`; and ids received
+    before `seen_from`. Times in Unix seconds.
+    """
+
+    settled: int
+    keep_from: float
+    seen_from: float
+
+
 class Write(msgspec.Struct, frozen=True):
     """All that one transaction writes."""
 
@@ -91,12 +105,7 @@ class Write(msgspec.Struct, frozen=True):
     progress: Mapping[str, Progress | None]
     """By subscription; None forgets it."""
     changes: Sequence[tuple[str, Change]]
-    settled: int
-    """Everything below is settled for every active subscription."""
-    keep_from: float
-    """Settled batches received before this time (Unix seconds) may go."""
-    seen_from: float
-    """Ids received before this time may go."""
+    sweep: Sweep | None
 
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -176,51 +185,62 @@ class Database:
         return pages * self._page_size
 
     def write(self, write: Write) -> None:
-        """Commit it all in one transaction, fsynced; on an error nothing of it is there."""
-        sql = self._sql
-        sql.execute("BEGIN IMMEDIATE")
+        """Commit it all in one transaction, fsynced; on an error nothing of it is there.
+
+        A batch alone is one statement: each gives up the interpreter's lock, and under load waits to get it back.
+        """
+        if write.count and not (write.changes or write.progress or write.sweep):
+            self._insert(write)
+            return
+        self._sql.execute("BEGIN IMMEDIATE")
         try:
             if write.count:
-                crc = zlib.crc32(write.body, zlib.crc32(write.ids))
-                sql.execute(
-                    "INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?)",
-                    (write.first, write.count, write.received, crc, write.ids, write.body),
-                )
-                sql.execute("INSERT INTO seen VALUES (?, ?, ?)", (write.first, write.received, write.ids))
-                sql.execute(
-                    "DELETE FROM seen WHERE first IN (SELECT first FROM seen WHERE received < ?"
-                    " ORDER BY first LIMIT 4)",
-                    (write.seen_from,),
-                )
+                self._insert(write)
             for name, change in write.changes:
                 self._apply(name, change)
             for name, progress in write.progress.items():
                 self._keep(name, progress)
-            sql.execute(
-                "DELETE FROM batches WHERE first IN (SELECT first FROM batches"
-                " WHERE first + count <= ? AND received < ? ORDER BY first LIMIT 8)",
-                (write.settled, write.keep_from),
-            )
-            sql.execute("COMMIT")
+            if write.sweep:
+                self._sweep(write.sweep)
+            self._sql.execute("COMMIT")
         except BaseException:
-            if sql.in_transaction:
-                sql.execute("ROLLBACK")
+            if self._sql.in_transaction:
+                self._sql.execute("ROLLBACK")
             raise
+
+    def _insert(self, write: Write) -> None:
+        crc = zlib.crc32(write.body, zlib.crc32(write.ids))
+        row = (write.first, write.count, write.received, crc, write.ids, write.body)
+        self._sql.execute("INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?)", row)
+
+    def _sweep(self, sweep: Sweep) -> None:
+        """Delete some of what is settled and old enough; its ids stay behind for the duplicate window."""
+        doomed = (sweep.settled, sweep.keep_from)
+        which = f"first + count <= ? AND received < ? ORDER BY first LIMIT {SWEEP}"
+        where = f"WHERE first IN (SELECT first FROM batches WHERE {which})"
+        keep = f"INSERT INTO seen SELECT first, received, ids FROM batches {where} AND received >= ?"
+        self._sql.execute(keep, (*doomed, sweep.seen_from))
+        self._sql.execute(f"DELETE FROM batches {where}", doomed)
+        self._sql.execute("DELETE FROM seen WHERE received < ?", (sweep.seen_from,))
 
     def _apply(self, name: str, change: Change) -> None:
         many = self._sql.executemany
-        many("DELETE FROM parked WHERE name = ? AND position = ?", ((name, p) for p in change.unparked))
-        many("DELETE FROM dead WHERE name = ? AND position = ?", ((name, p) for p in change.undead))
-        parked = ((*_columns(name, p), p.due, p.times) for p in change.parked)
-        many("INSERT OR REPLACE INTO parked VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", parked)
-        dead = ((*_columns(name, d), d.kind) for d in change.dead)
-        many("INSERT OR REPLACE INTO dead VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", dead)
-        many("INSERT OR REPLACE INTO marks VALUES (?, ?, ?)", ((name, k, v) for k, v in change.marks.items()))
+        for table, gone in (("parked", change.unparked), ("dead", change.undead)):
+            if gone:
+                many(f"DELETE FROM {table} WHERE name = ? AND position = ?", ((name, p) for p in gone))
+        if change.parked:
+            parked = ((*_columns(name, p), p.due, p.times) for p in change.parked)
+            many("INSERT OR REPLACE INTO parked VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", parked)
+        if change.dead:
+            dead = ((*_columns(name, d), d.kind) for d in change.dead)
+            many("INSERT OR REPLACE INTO dead VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", dead)
+        if change.marks:
+            many("INSERT OR REPLACE INTO marks VALUES (?, ?, ?)", ((name, k, v) for k, v in change.marks.items()))
 
     def _keep(self, name: str, progress: Progress | None) -> None:
         if progress is None:
             for table in ("progress", "parked", "dead", "marks"):
-                self._sql.execute(f"DELETE FROM {table} WHERE name = ?", (name,))  # noqa: S608 - names of our own
+                self._sql.execute(f"DELETE FROM {table} WHERE name = ?", (name,))
         else:
             row = (name, *astuple(progress))
             self._sql.execute("INSERT OR REPLACE INTO progress VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
@@ -247,12 +267,14 @@ class Database:
 
     def seen(self, since: float) -> Iterator[tuple[float, bytes]]:
         """Yield (received, ids) of the batches received from `since` (Unix seconds) on, in order."""
-        yield from self._sql.execute("SELECT received, ids FROM seen WHERE received >= ? ORDER BY first", (since,))
+        for table in ("seen", "batches"):
+            query = f"SELECT received, ids FROM {table} WHERE received >= ? ORDER BY first"
+            yield from self._sql.execute(query, (since,))
 
     def progress(self) -> dict[str, Progress]:
         """Return the progress of every subscription that ever had one."""
         fields = Progress.__struct_fields__
-        rows = self._sql.execute(f"SELECT name, {', '.join(fields)} FROM progress")  # noqa: S608 - names of our own
+        rows = self._sql.execute(f"SELECT name, {', '.join(fields)} FROM progress")
         return {name: Progress(**dict(zip(fields, values, strict=True))) for name, *values in rows}
 
     def marks(self) -> dict[str, dict[str, int]]:
@@ -276,7 +298,7 @@ class Database:
 
     def _troubles(self, table: str, last: str, rest: str, *values: str | int) -> list[StoredTrouble]:
         columns = "position, id, reason, status, attempts, first_try, last_try, event"
-        rows = self._sql.execute(f"SELECT {columns}, {last} FROM {table} WHERE name = ? {rest}", values)  # noqa: S608
+        rows = self._sql.execute(f"SELECT {columns}, {last} FROM {table} WHERE name = ? {rest}", values)
         return [
             StoredTrouble(position, key, reason, status, attempts, first, latest, _unpack_row(event), others)
             for position, key, reason, status, attempts, first, latest, event, *others in rows

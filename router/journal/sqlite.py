@@ -42,7 +42,7 @@ from router.journal import (
     Segment,
     Statistics,
 )
-from router.journal.database import Database, StoredBatch, StoredTrouble, Write, pack
+from router.journal.database import Database, StoredBatch, StoredTrouble, Sweep, Write, pack
 from router.journal.seen import Seen
 from router.units import Duration, Size
 
@@ -50,6 +50,8 @@ GROUP = 4096
 """Events in one commit at most."""
 LAZY = 0.2
 """Seconds that progress may wait for a commit to ride along with."""
+SWEEP = 1.0
+"""Seconds between two looks at what may be deleted."""
 PRESSURE = 0.8
 """Above this share of the quota, settled events go before their retention is over."""
 
@@ -207,8 +209,8 @@ class _SqlitePartition:
         self._head = database.head()
         self._tail = database.tail()
         self._used = database.used()
-        self._settled_below = 0
-        self._settled_at = 0.0
+        self._swept = 0.0
+        self._noted = 0.0
         self._duplicates = 0
         self._commits = 0
 
@@ -364,16 +366,22 @@ class _SqlitePartition:
 
     async def _commit(self, taken: Sequence[_Waiting]) -> None:
         group = self._gather(taken)
-        progress, self._dirty = self._dirty, {}
-        changes, self._changes = self._changes, []
+        progress: dict[str, Progress | None] = {}
+        changes: list[tuple[str, Change]] = []
+        flushed = not all(waiting.events for waiting in taken)
+        if flushed or not group.fresh or time.monotonic() - self._noted >= LAZY:
+            progress, self._dirty = self._dirty, {}
+            changes, self._changes = self._changes, []
+            self._noted = time.monotonic()
         events = list(group.fresh.values())
         write = self._plan(group, events, progress, changes)
         try:
-            self._used, self._tail = await to_thread.run_sync(partial(self._store, write))
+            swept = await to_thread.run_sync(partial(self._store, write))
         except BaseException:
             self._dirty = progress | self._dirty
             self._changes = changes + self._changes
             raise
+        self._used, self._tail = swept or (self._used + len(write.body) + len(write.ids), self._tail)
         self._commits += 1
         self._duplicates += group.duplicates
         if events:
@@ -404,7 +412,6 @@ class _SqlitePartition:
         changes: Sequence[tuple[str, Change]],
     ) -> Write:
         now = time.time()
-        pressed = self._used > self._config.quota * PRESSURE
         return Write(
             first=self._head,
             received=now,
@@ -413,18 +420,20 @@ class _SqlitePartition:
             count=len(events),
             progress=progress,
             changes=changes,
-            seen_from=now - self._config.duplicates,
-            settled=self._settled(now),
-            keep_from=math.inf if pressed else now - self._config.retention,
+            sweep=self._sweep(now),
         )
 
-    def _settled(self, now: float) -> int:
-        """Return what every active subscription is past; looked up once a second, for there may be thousands."""
-        if now - self._settled_at >= 1 or now < self._settled_at:
-            self._settled_at = now
-            self._settled_below = min((p.position for n, p in self._progress.items() if n in self._active), default=0)
-        return self._settled_below
+    def _sweep(self, now: float) -> Sweep | None:
+        """Say what may be deleted, once in a while; more often when space is short."""
+        pressed = self._used > self._config.quota * PRESSURE
+        if 0 <= now - self._swept < (LAZY if pressed else SWEEP):
+            return None
+        self._swept = now
+        settled = min((p.position for n, p in self._progress.items() if n in self._active), default=0)
+        keep_from = math.inf if pressed else now - self._config.retention
+        return Sweep(settled, keep_from, now - self._config.duplicates)
 
-    def _store(self, write: Write) -> tuple[int, int]:
+    def _store(self, write: Write) -> tuple[int, int] | None:
+        """Write; after a sweep, look how large the file is, and what is the oldest in it."""
         self._database.write(write)
-        return self._database.used(), self._database.tail()
+        return (self._database.used(), self._database.tail()) if write.sweep else None
