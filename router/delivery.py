@@ -142,8 +142,13 @@ class Delivery:
     def replay(self, letters: Sequence[DeadLetter], per_second: float) -> None:
         """Give dead letters another life: parked, due one after the other at this rate."""
         progress = self.window.progress
-        count = len(letters)
-        self.window.progress = replace(progress, dead=progress.dead - count, parked=progress.parked + count)
+        before = sum(letter.position < progress.since for letter in letters)
+        self.window.progress = replace(
+            progress,
+            dead=progress.dead - (len(letters) - before),
+            carried=progress.carried + before,
+            parked=progress.parked + len(letters),
+        )
         now = time.time()
         parked = [
             Parked(

@@ -104,7 +104,11 @@ class Engine:
         if old is None:
             progress = Progress(position=self.partition.head, since=self.partition.head, pattern=digest)
         elif old.pattern != digest:
-            progress = Progress(position=old.position, since=old.position, pattern=digest)
+            carried = old.parked
+            position = old.position
+            progress = Progress(
+                position=position, since=position, pattern=digest, parked=carried, carried=carried, state=old.state
+            )
         else:
             return old
         self.partition.commit(name, progress)
@@ -165,7 +169,7 @@ class Engine:
     def _subscription_status(self, index: int, delivery: Delivery) -> SubscriptionStatus:
         progress = delivery.window.progress
         return SubscriptionStatus(
-            journalled=self.partition.head - progress.since,
+            journalled=self.partition.head - progress.since + progress.carried,
             delivered=progress.delivered,
             filtered=progress.filtered,
             parked=progress.parked,

@@ -52,26 +52,26 @@ class Count:
         """Compare what was counted with what the subscription says."""
         progress = self._progress
         said = progress.delivered + progress.parked + progress.dead
+        wanted = self._wanted + progress.carried
+        covered = progress.position - progress.since + progress.carried
         complete = tail <= progress.since or progress.since == progress.position
         problem = ""
         if progress.position > head:
             problem = f"its position {progress.position} lies beyond the journal's end {head}"
-        elif progress.position - progress.since != said + progress.filtered:
-            problem = f"its counters add up to {said + progress.filtered}, not {progress.position - progress.since}"
+        elif covered != said + progress.filtered:
+            problem = f"its counters add up to {said + progress.filtered}, not {covered}"
         elif progress.pattern != self._pattern:
             complete = False  # counted under another match than the config's; the daemon starts a new count
-        elif complete and self._wanted != said:
-            problem = (
-                f"the journal has {self._wanted} events that it wants, but {said} were delivered, parked or given up on"
-            )
+        elif complete and wanted != said:
+            problem = f"the journal has {wanted} events that it wants, but {said} were delivered, parked or given up on"
         return Balance(
             name=name,
-            journalled=head - progress.since,
+            journalled=head - progress.since + progress.carried,
             delivered=progress.delivered,
             filtered=progress.filtered,
             parked=progress.parked,
             dead=progress.dead,
             pending=head - progress.position,
-            recounted=self._wanted if complete else None,
+            recounted=wanted if complete else None,
             problem=problem,
         )

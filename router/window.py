@@ -2,7 +2,7 @@
 
 Chunks of the journal are opened in order and settled in any order; the low-water mark and the counters move
 only over chunks that are settled whole. So the counters are always true of exactly the events below the mark:
-`position - since = delivered + filtered + parked + dead`. Pure and synchronous.
+`position - since + carried = delivered + filtered + parked + dead`. Pure and synchronous.
 """
 
 from __future__ import annotations

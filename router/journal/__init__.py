@@ -52,9 +52,10 @@ Kind: TypeAlias = Literal["refused", "exhausted", "undecodable", "config"]
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """How far a subscription is: all below `position` is settled or parked, and the counters add up to it.
 
-    `position - since = delivered + filtered + parked + dead`. `since` is where the present pattern took effect
-    and counting began; `pattern` is a digest of all that decides what the subscription wants, so that a change
-    of it starts a new count. `dead` also counts the letters that were discarded.
+    `position - since + carried = delivered + filtered + parked + dead`. `since` is where the present pattern took
+    effect and counting began; `pattern` is a digest of all that decides what the subscription wants, so that a change
+    of it starts a new count; `carried` are the events from before that were parked then, or replayed since.
+    `dead` also counts the letters that were discarded.
     """
 
     position: int
@@ -64,6 +65,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     filtered: int = 0
     parked: int = 0
     dead: int = 0
+    carried: int = 0
     state: State = "active"
 
 

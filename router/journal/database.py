@@ -35,7 +35,7 @@ CREATE TABLE IF NOT EXISTS seen (first INTEGER PRIMARY KEY, received REAL NOT NU
 CREATE TABLE IF NOT EXISTS progress (
     name TEXT PRIMARY KEY, position INTEGER NOT NULL, since INTEGER NOT NULL, pattern TEXT NOT NULL,
     delivered INTEGER NOT NULL, filtered INTEGER NOT NULL, parked INTEGER NOT NULL, dead INTEGER NOT NULL,
-    state TEXT NOT NULL) WITHOUT ROWID;
+    carried INTEGER NOT NULL, state TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS parked (
     name TEXT NOT NULL, position INTEGER NOT NULL, id BLOB NOT NULL, reason TEXT NOT NULL, status INTEGER,
     attempts INTEGER NOT NULL, first_try REAL NOT NULL, last_try REAL NOT NULL, event BLOB NOT NULL,
@@ -243,7 +243,7 @@ class Database:
                 self._sql.execute(f"DELETE FROM {table} WHERE name = ?", (name,))
         else:
             row = (name, *astuple(progress))
-            self._sql.execute("INSERT OR REPLACE INTO progress VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+            self._sql.execute("INSERT OR REPLACE INTO progress VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
 
     def read(self, position: int, limit: int) -> list[StoredBatch]:
         """Return the batches from the one that holds `position` on, until they have `limit` events from there."""

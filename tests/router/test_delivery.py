@@ -90,7 +90,7 @@ class Books:
         self.waiting |= {one.position: one for one in change.parked}
         self.letters = [d for d in self.letters if d.position not in change.undead] + list(change.dead)
         counted = progress.delivered + progress.filtered + progress.parked + progress.dead
-        assert progress.position - progress.since == counted
+        assert progress.position - progress.since + progress.carried == counted
         assert progress.parked == len(self.waiting)
         self.progress = progress
         self.marked.update(change.marks)
@@ -450,6 +450,28 @@ async def test_a_sinks_own_positions_are_committed_with_the_mark_that_they_belon
     async with running(delivery(Tape(), books, policy)):
         await anyio.sleep(1)
     assert opened == [{}, {"tape": 6}]
+
+
+async def test_dead_letters_of_an_earlier_count_are_carried_into_the_present_one(clock: None) -> None:
+    """After a change of the pattern the count began anew; a letter from before gets its other life, and adds up."""
+    letter = DeadLetter(
+        position=2,
+        event=event(b"old"),
+        reason="no",
+        status=400,
+        attempts=1,
+        first_try=1.0,
+        last_try=1.0,
+        kind="refused",
+    )
+    books = Books()
+    books.progress = Progress(position=9, since=9, pattern="new")
+    books.letters = [letter]
+    async with running(delivery(Scripted(calls=[]), books)) as subject:
+        subject.replay([letter], per_second=1.0)
+        await anyio.sleep(5)
+    assert (books.progress.delivered, books.progress.carried, books.progress.dead) == (1, 1, 0)
+    assert not books.letters
 
 
 def test_the_schedule_ends() -> None:
