@@ -55,6 +55,8 @@ class Feed:
     """What one subscription has yet to take: chunks in memory while it keeps up, else a place in the journal."""
 
     def __init__(self, position: int) -> None:
+        self.index = 0
+        """Which route it belongs to."""
         self.position = position
         """Everything below was handed out."""
         self.live = False
@@ -66,6 +68,11 @@ class Feed:
         """Queue a chunk for a feed that is live."""
         self.chunks.append(chunk)
         self._wake.set()
+
+    @property
+    def settled(self) -> bool:
+        """Whether it has taken all that it wants up to the head."""
+        return self.live and not self.chunks
 
     def fall_behind(self) -> None:
         """Forget what is in memory; it will be read from the journal."""
@@ -107,15 +114,27 @@ class Dispatch:
         read: Callable[[int, int], Coroutine[Any, Any, Segment]],
         ring_events: int = RING_EVENTS,
     ) -> None:
+        self._read = read
+        self._ring_events = ring_events
+        self.head = head
+        self.replace(wanted, feeds)
+
+    def replace(self, wanted: Callable[[Event], tuple[int, ...]], feeds: Sequence[Feed]) -> None:
+        """Route by other matches from now on, to these feeds; a feed that goes on keeps its place.
+
+        What is in memory was routed by the old ones: feeds that have not taken it read it from the journal.
+        """
         self._wanted = wanted
         self._feeds = feeds
-        self._read = read
         self._ring: deque[_Routed] = deque()
-        self._ring_events = ring_events
         self._size = 0
-        self.head = head
-        for feed in feeds:
-            feed.live = feed.position >= head
+        for index, feed in enumerate(feeds):
+            waiting = bool(feed.chunks)
+            if feed.live and not waiting:
+                feed.position = self.head
+            feed.fall_behind()
+            feed.index = index
+            feed.live = feed.position >= self.head
 
     def __call__(self, segment: Segment) -> None:
         """Route a segment that was just committed."""
@@ -158,53 +177,40 @@ class Dispatch:
                 if feed.live and feed.chunks and feed.chunks[0].end <= gone.end:
                     feed.fall_behind()
 
-    async def next(self, index: int, limit: int) -> Chunk:
-        """Return the next chunk for the route, waiting until there is one; it may hold no event that is wanted.
+    async def next(self, feed: Feed, limit: int) -> Chunk:
+        """Return the feed's next chunk, waiting until there is one; it may hold no event that is wanted.
 
         Chunks that wait in memory are joined up to about `limit` events.
         """
-        feed = self._feeds[index]
         while True:
             if feed.live:
                 await feed.wait_offered()
                 if feed.chunks:
                     return feed.take(limit)
-            elif not self._rejoin(index):
-                return await self._read_journal(index)
+            elif not self._rejoin(feed):
+                return await self._read_journal(feed)
 
-    def rewind(self, index: int, position: int) -> None:
+    def rewind(self, feed: Feed, position: int) -> None:
         """Start over from a position that is still in the journal."""
-        feed = self._feeds[index]
         feed.fall_behind()
         feed.position = position
 
-    def live(self, index: int) -> bool:
-        """Whether the route is fed from memory."""
-        return self._feeds[index].live
-
-    def settled(self, index: int) -> bool:
-        """Whether the route has taken all that it wants up to the head."""
-        feed = self._feeds[index]
-        return feed.live and not feed.chunks
-
-    def _rejoin(self, index: int) -> bool:
+    def _rejoin(self, feed: Feed) -> bool:
         """Feed it from memory again, if the ring still has all that it did not take."""
-        feed = self._feeds[index]
         first = self._ring[0].first if self._ring else self.head
         if feed.position < first:
             return False
         feed.live = True
         for routed in self._ring:
             if routed.end > feed.position:
-                chunk = routed.chunk(index)
+                chunk = routed.chunk(feed.index)
                 if chunk.events:
                     feed.offer(_after(chunk, feed.position))
         return True
 
-    async def _read_journal(self, index: int) -> Chunk:
-        feed = self._feeds[index]
+    async def _read_journal(self, feed: Feed) -> Chunk:
         segment = await self._read(feed.position, READ)
-        mine = [(p, e) for p, e in enumerate(segment.events, segment.first) if index in self._wanted(e)]
+        mine = [(p, e) for p, e in enumerate(segment.events, segment.first) if feed.index in self._wanted(e)]
         feed.position = segment.end
         return Chunk(segment.end, [p for p, _ in mine], [e for _, e in mine])
 

@@ -6,29 +6,34 @@ first, what is in flight is delivered and committed within the grace, and the jo
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 import anyio
 import structlog
+from anyio.abc import ObjectReceiveStream, TaskGroup
 from msgspec.structs import asdict
 
 from router.admin.server import admin
 from router.admin.status import SourceStatus, Status, SubscriptionStatus
 from router.breaker import BreakerPolicy
-from router.config.model import Config, Department, Subscription
+from router.config.model import Config
+from router.config.plan import Plan, Planned, plan, subscriptions
 from router.delivery import Delivery
 from router.dispatch import Dispatch, Feed
 from router.errors import RouterError
 from router.event import Event, Message
 from router.intake import Intake, event_of
 from router.journal import Partition, Progress
-from router.match import Route, Routes
-from router.plugin import Source
+from router.match import Routes
+from router.plugin import Emit, Source
 from router.retry import Policy
 from router.verify import Balance, Count
+
+ReceiveStream: TypeAlias = ObjectReceiveStream[Callable[[], Config]]
 
 IDLE = 1.0
 """Seconds between two notes of how far the subscriptions are that want nothing."""
@@ -36,86 +41,124 @@ IDLE = 1.0
 log = structlog.get_logger("service")
 
 
-def visible(departments: dict[str, Department], name: str) -> tuple[str, ...]:
-    """Return the account patterns that a department may see: its own, and those of the ones that share with it."""
-    own = departments[name].accounts
-    granted = [a for d in departments.values() if name in d.shares_with for a in d.accounts]
-    return tuple(dict.fromkeys([*own, *granted]))
-
-
-def subscriptions(config: Config) -> list[tuple[str, Route, Subscription]]:
-    """Return every subscription as (`department/name`, its route, itself), in the order of the config."""
-    return [
-        (f"{department}/{name}", Route(visible(config.departments, department), subscription.match), subscription)
-        for department, owner in config.departments.items()
-        for name, subscription in owner.subscriptions.items()
-    ]
-
-
-def pattern(route: Route, subscription: Subscription) -> str:
-    """Digest what decides which events a subscription wants; a change of it starts a new count."""
-    text = repr((route, subscription.steps))
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
-
-
-class SourceState:
-    """What the daemon knows of a source that it runs."""
-
-    def __init__(self) -> None:
-        self.ready = False
-        self.counts: Counter[str] = Counter()
-        self.last_error = ""
-
-
 class _Books:
     """Feed and journal as one subscription sees them."""
 
-    def __init__(self, name: str, index: int, dispatch: Dispatch, partition: Partition) -> None:
-        self.take = partial(dispatch.next, index)
-        self.rewind = partial(dispatch.rewind, index)
+    def __init__(self, name: str, feed: Feed, dispatch: Dispatch, partition: Partition) -> None:
+        self.take = partial(dispatch.next, feed)
+        self.rewind = partial(dispatch.rewind, feed)
         self.commit = partial(partition.commit, name)
         self.parked = partial(partition.parked, name)
         self.marks = partial(partition.marks, name)
 
 
+class _Subscriber:
+    """A subscription that runs."""
+
+    def __init__(self, planned: Planned, feed: Feed, delivery: Delivery) -> None:
+        self.planned = planned
+        self.feed = feed
+        self.delivery = delivery
+        self.scope = anyio.CancelScope()
+        self.ended = anyio.Event()
+
+    async def run(self) -> None:
+        """Deliver until stopped or cancelled."""
+        try:
+            with self.scope:
+                await self.delivery.run()
+        finally:
+            self.ended.set()
+
+    async def stop(self, grace: float) -> None:
+        """End it; what is in flight has the grace to be settled."""
+        self.delivery.stop()
+        with anyio.move_on_after(grace):
+            await self.ended.wait()
+        self.scope.cancel()
+        await self.ended.wait()
+
+
+class _Supplier:
+    """A source that runs, and what is known of it."""
+
+    def __init__(self, name: str, source: Source) -> None:
+        self.name = name
+        self.source = source
+        self.ready = False
+        self.counts: Counter[str] = Counter()
+        self.last_error = ""
+        self.scope = anyio.CancelScope()
+        self.ended = anyio.Event()
+
+    async def run(self, emit: Emit, *, must_start: bool) -> None:
+        """Take messages in until cancelled; what fails is tried again, unless it `must_start` and never did."""
+        delay = 1.0
+        try:
+            with self.scope:
+                while True:
+                    await self._try(emit, must_start=must_start)
+                    await anyio.sleep(delay)
+                    delay = min(delay * 2, 60.0)
+        finally:
+            self.ended.set()
+
+    async def _try(self, emit: Emit, *, must_start: bool) -> None:
+        try:
+            await self.source.run(emit, self._note_ready, self._count)
+        except Exception as error:
+            if must_start and not self.ready:
+                raise RouterError(f"sources.{self.name}: {error}") from error
+            self.last_error = f"{type(error).__name__}: {error}"
+            log.exception("source failed, starting it again", source=self.name)
+
+    def _note_ready(self) -> None:
+        self.ready = True
+
+    def _count(self, what: str) -> None:
+        self.counts[what] += 1
+
+    async def stop(self) -> None:
+        """End it; what it has in hand is answered or left to come again."""
+        self.scope.cancel()
+        await self.ended.wait()
+
+
 class Engine:
     """Everything between the sources and the sinks, wired from a config over an open journal."""
 
-    def __init__(self, config: Config, partition: Partition) -> None:
+    def __init__(self, config: Config, partition: Partition, tasks: TaskGroup) -> None:
         self.config = config
         self.partition = partition
         self.intake = Intake(config.decoder, partition.append)
-        self.sources = {name: SourceState() for name in config.sources}
-        described = subscriptions(config)
-        starts = [self._start(name, pattern(route, sub)) for name, route, sub in described]
-        self._routes = Routes([route for _, route, _ in described], config.decoder)
-        feeds = [Feed(progress.position) for progress in starts]
-        self.dispatch = Dispatch(self._routes.wanted, feeds, partition.head, partition.read)
-        self.deliveries = [
-            self._delivery(index, name, sub, progress)
-            for index, ((name, _, sub), progress) in enumerate(zip(described, starts, strict=True))
-        ]
-        partition.activate([name for name, _, _ in described])
+        self._tasks = tasks
+        self._suppliers: dict[str, _Supplier] = {}
+        self._subscribers: dict[str, _Subscriber] = {}
+        self.dispatch = Dispatch(lambda _: (), (), partition.head, partition.read)
+        self._reloading = anyio.Lock()
         partition.follow(self.dispatch)
+        self._subscribe(subscriptions(config))
 
-    def _start(self, name: str, digest: str) -> Progress:
-        """Return where a subscription goes on: where it was, or from now on if it is new."""
-        old = self.partition.progress(name)
-        if old is None:
-            progress = Progress(position=self.partition.head, since=self.partition.head, pattern=digest)
-        elif old.pattern != digest:
-            carried = old.parked
-            position = old.position
-            progress = Progress(
-                position=position, since=position, pattern=digest, parked=carried, carried=carried, state=old.state
-            )
-        else:
-            return old
-        self.partition.commit(name, progress)
-        return progress
+    @property
+    def deliveries(self) -> Sequence[Delivery]:
+        """The subscriptions' deliveries, in the order of the config."""
+        return [subscriber.delivery for subscriber in self._subscribers.values()]
 
-    def _delivery(self, index: int, name: str, subscription: Subscription, progress: Progress) -> Delivery:
-        sink, wish = subscription.to, subscription.delivery
+    def _subscribe(self, wanted: Sequence[Planned]) -> None:
+        """Deliver to exactly these subscriptions: those that run as they are go on, the others are started."""
+        before = self._subscribers
+        self._subscribers = {p.name: before.get(p.name) or self._subscriber(p) for p in wanted}
+        routes = Routes([planned.route for planned in wanted], self.config.decoder)
+        self.dispatch.replace(routes.wanted, [subscriber.feed for subscriber in self._subscribers.values()])
+        self.partition.activate(self._subscribers)
+        for name, subscriber in self._subscribers.items():
+            if name not in before:
+                self._tasks.start_soon(subscriber.run, name=name)
+
+    def _subscriber(self, planned: Planned) -> _Subscriber:
+        progress = self._start(planned)
+        feed = Feed(progress.position)
+        sink, wish = planned.subscription.to, planned.subscription.delivery
         in_order = wish.ordered or sink.keeps_positions
         policy = Policy(
             in_flight=1 if in_order and not wish.key else wish.in_flight or sink.in_flight,
@@ -129,44 +172,117 @@ class Engine:
             schedule=wish.schedule,
         )
         breaker = BreakerPolicy(**asdict(wish.breaker))
-        books = _Books(name, index, self.dispatch, self.partition)
-        return Delivery(name, sink, subscription.steps, policy, breaker, progress, books)
+        books = _Books(planned.name, feed, self.dispatch, self.partition)
+        delivery = Delivery(planned.name, sink, planned.subscription.steps, policy, breaker, progress, books)
+        return _Subscriber(planned, feed, delivery)
+
+    def _start(self, planned: Planned) -> Progress:
+        """Return where a subscription goes on: where it was, or from now on if it is new."""
+        old = self.partition.progress(planned.name)
+        if old is None:
+            head = self.partition.head
+            progress = Progress(position=head, since=head, pattern=planned.pattern)
+        elif old.pattern != planned.pattern:
+            progress = Progress(
+                position=old.position,
+                since=old.position,
+                pattern=planned.pattern,
+                parked=old.parked,
+                carried=old.parked,
+                state=old.state,
+            )
+        else:
+            return old
+        self.partition.commit(planned.name, progress)
+        return progress
+
+    def supply(self, *, must_start: bool) -> None:
+        """Run the sources of the config that do not run yet."""
+        for name, source in self.config.sources.items():
+            if name not in self._suppliers:
+                supplier = self._suppliers[name] = _Supplier(name, source)
+                emit = partial(self.intake.emit, name)
+                self._tasks.start_soon(partial(supplier.run, emit, must_start=must_start), name=name)
+
+    async def reload(self, config: Config, *, drop: bool = False) -> Plan:
+        """Run by another config from now on; returns what changed.
+
+        Listeners and subscriptions that stay as they are do not notice. Raises `RouterError`, and changes nothing,
+        if it needs a restart, or if a subscription would go with events that it has not delivered, unless they may
+        be dropped.
+        """
+        async with self._reloading:
+            change = plan(self.config, config)
+            if change.restart:
+                raise RouterError(f"only a restart can change: {', '.join(change.restart)}")
+            self.note_idle()
+            if not drop:
+                self._refuse_orphans(change)
+            await self._stop([*change.removed, *change.changed])
+            self.config = config
+            for name in change.removed:
+                self.partition.forget(name)
+            self._subscribe(subscriptions(config))
+            self.supply(must_start=False)
+        log.info("reloaded", added=change.added, removed=change.removed, changed=change.changed)
+        return change
+
+    def _refuse_orphans(self, change: Plan) -> None:
+        orphans: list[str] = []
+        for name in change.removed:
+            if subscriber := self._subscribers.get(name):
+                progress = subscriber.delivery.window.progress
+                waiting = self.partition.head - progress.position + progress.parked
+                orphans += [f"{name} ({waiting} events)"] if waiting else []
+        if orphans:
+            raise RouterError(
+                f"these have not delivered everything: {', '.join(orphans)} (wait, or reload with --drop)"
+            )
+
+    async def _stop(self, names: Sequence[str]) -> None:
+        """Stop sources (`sources.name`) and subscriptions, and take them out."""
+        sources = [name.removeprefix("sources.") for name in names if name.startswith("sources.")]
+        async with anyio.create_task_group() as stopping:
+            for name in sources:
+                stopping.start_soon(self._suppliers.pop(name).stop)
+            for name in names:
+                if name in self._subscribers:
+                    stopping.start_soon(self._subscribers.pop(name).stop, self.config.grace)
 
     def note_idle(self) -> None:
         """Move on those subscriptions that want nothing of what came in."""
-        for index, delivery in enumerate(self.deliveries):
-            if self.dispatch.settled(index) and delivery.settled:
-                delivery.skip(self.dispatch.head)
+        for subscriber in self._subscribers.values():
+            if subscriber.feed.settled and subscriber.delivery.settled:
+                subscriber.delivery.skip(self.dispatch.head)
 
-    def stop(self) -> None:
-        """Let every subscription finish what is in flight."""
-        for delivery in self.deliveries:
-            delivery.stop()
+    async def stop(self) -> None:
+        """Stop the sources, and let every subscription settle what is in flight, within the grace."""
+        await self._stop([f"sources.{name}" for name in self._suppliers])
+        self.note_idle()
+        await self._stop(list(self._subscribers))
 
     def status(self) -> Status:
         """Return a snapshot of everything that an operator asks for first."""
         self.note_idle()
         journal = self.partition.statistics()
         return Status(
-            ready=all(source.ready for source in self.sources.values()) and not journal.full,
+            ready=all(supplier.ready for supplier in self._suppliers.values()) and not journal.full,
             journal=journal,
             undecodable=self.intake.undecodable,
             sources={
                 name: SourceStatus(
-                    ready=source.ready,
+                    ready=supplier.ready,
                     received=self.intake.received[name],
-                    counts=dict(source.counts),
-                    last_error=source.last_error,
+                    counts=dict(supplier.counts),
+                    last_error=supplier.last_error,
                 )
-                for name, source in self.sources.items()
+                for name, supplier in self._suppliers.items()
             },
-            subscriptions={
-                delivery.name: self._subscription_status(index, delivery)
-                for index, delivery in enumerate(self.deliveries)
-            },
+            subscriptions={name: self._subscription_status(one) for name, one in self._subscribers.items()},
         )
 
-    def _subscription_status(self, index: int, delivery: Delivery) -> SubscriptionStatus:
+    def _subscription_status(self, subscriber: _Subscriber) -> SubscriptionStatus:
+        delivery = subscriber.delivery
         progress = delivery.window.progress
         return SubscriptionStatus(
             journalled=self.partition.head - progress.since + progress.carried,
@@ -181,7 +297,7 @@ class Engine:
             state=delivery.state,
             breaker=delivery.breaker.state,
             concurrency=delivery.concurrency.limit,
-            live=self.dispatch.live(index),
+            live=subscriber.feed.live,
             last_error=delivery.last_error,
         )
 
@@ -189,11 +305,13 @@ class Engine:
 def verify(config: Config) -> list[Balance]:
     """Recompute the balance of every subscription of the config from its journal."""
     described = subscriptions(config)
-    routes = Routes([route for _, route, _ in described], config.decoder)
+    routes = Routes([planned.route for planned in described], config.decoder)
     with config.journal.inspect(Path(config.state), partial(_restore, config)) as journal:
         counts = [
-            Count(pattern(route, sub), sub.steps, journal.progress[name]) if name in journal.progress else None
-            for name, route, sub in described
+            Count(planned.pattern, planned.subscription.steps, journal.progress[planned.name])
+            if planned.name in journal.progress
+            else None
+            for planned in described
         ]
         for segment in journal.segments():
             for position, event in enumerate(segment.events, segment.first):
@@ -201,8 +319,8 @@ def verify(config: Config) -> list[Balance]:
                     if counted := counts[index]:
                         counted.add(position, event)
         return [
-            counted.balance(name, journal.head, journal.tail)
-            for (name, _, _), counted in zip(described, counts, strict=True)
+            counted.balance(planned.name, journal.head, journal.tail)
+            for planned, counted in zip(described, counts, strict=True)
             if counted
         ]
 
@@ -211,32 +329,25 @@ def _restore(config: Config, message: Message, source: str, name: str) -> Event:
     return event_of(config.decoder, message, source, name)
 
 
-async def serve(config: Config, stop: anyio.Event) -> None:
-    """Run until `stop`; raises `RouterError` for what cannot be started."""
-    async with config.journal.open(Path(config.state), partial(_restore, config)) as partition:
-        engine = Engine(config, partition)
-        async with anyio.create_task_group() as tasks:
-            finished = anyio.Event()
-            tasks.start_soon(_deliver, engine, finished)
-            tasks.start_soon(_note_idle, engine)
-            async with admin(config.admin.listen, engine.status), anyio.create_task_group() as sources:
-                for name, source in config.sources.items():
-                    sources.start_soon(_run_source, engine, name, source)
-                await stop.wait()
-                log.info("stopping")
-                sources.cancel_scope.cancel()
-            engine.stop()
-            with anyio.move_on_after(config.grace):
-                await finished.wait()
-            engine.note_idle()
-            tasks.cancel_scope.cancel()
+async def serve(config: Config, stop: anyio.Event, reloads: ReceiveStream | None = None) -> None:
+    """Run until `stop`; raises `RouterError` for what cannot be started.
 
-
-async def _deliver(engine: Engine, finished: anyio.Event) -> None:
-    async with anyio.create_task_group() as deliveries:
-        for delivery in engine.deliveries:
-            deliveries.start_soon(delivery.run, name=delivery.name)
-    finished.set()
+    Each function that comes through `reloads` loads a config to go on with; one that is bad changes nothing.
+    """
+    async with (
+        config.journal.open(Path(config.state), partial(_restore, config)) as partition,
+        anyio.create_task_group() as tasks,
+    ):
+        engine = Engine(config, partition, tasks)
+        tasks.start_soon(_note_idle, engine)
+        if reloads is not None:
+            tasks.start_soon(_follow_reloads, engine, reloads)
+        async with admin(config.admin.listen, engine.status):
+            engine.supply(must_start=True)
+            await stop.wait()
+            log.info("stopping")
+            await engine.stop()
+        tasks.cancel_scope.cancel()
 
 
 async def _note_idle(engine: Engine) -> None:
@@ -245,24 +356,11 @@ async def _note_idle(engine: Engine) -> None:
         engine.note_idle()
 
 
-async def _run_source(engine: Engine, name: str, source: Source) -> None:
-    """Run one source; what fails before it is ready ends the daemon, what fails later is tried again."""
-    state = engine.sources[name]
-
-    def ready() -> None:
-        state.ready = True
-
-    def count(what: str) -> None:
-        state.counts[what] += 1
-
-    delay = 1.0
-    while True:
-        try:
-            await source.run(partial(engine.intake.emit, name), ready, count)
-        except Exception as error:
-            if not state.ready:
-                raise RouterError(f"sources.{name}: {error}") from error
-            state.last_error = f"{type(error).__name__}: {error}"
-            log.exception("source failed, starting it again", source=name)
-        await anyio.sleep(delay)
-        delay = min(delay * 2, 60.0)
+async def _follow_reloads(engine: Engine, reloads: ReceiveStream) -> None:
+    async with reloads:
+        async for load in reloads:
+            try:
+                await engine.reload(load())
+            except RouterError as error:
+                for line in str(error).splitlines():
+                    log.error("the config was not reloaded", error=line)  # noqa: TRY400 - a user's mistake

@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import anyio
 import typer
+from anyio.streams.memory import MemoryObjectSendStream
 
 from router import service
 from router.cli.logs import configure
@@ -20,30 +24,42 @@ Level = Annotated[str, typer.Option(help="debug, info, warning or error.")]
 
 
 def run(config: ConfigFile, log_level: Level = "info") -> None:
-    """Run the daemon until SIGTERM or SIGINT; a second one ends it at once.
+    """Run the daemon until SIGTERM or SIGINT; a second one ends it at once. SIGHUP reloads the config.
 
     Example: router run config/minimal.yaml
     """
     configure(log_level)
     loaded = load(config, os.environ)
-    anyio.run(_run, loaded, backend_options={"use_uvloop": sys.platform != "win32"})
+    anyio.run(_run, loaded, partial(load, config, os.environ), backend_options={"use_uvloop": sys.platform != "win32"})
 
 
-async def _run(config: Config) -> None:
+async def _run(config: Config, again: Callable[[], Config]) -> None:
     stop = anyio.Event()
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_watch_signals, stop, tasks.cancel_scope)
-        await service.serve(config, stop)
-        tasks.cancel_scope.cancel()
+    send, receive = anyio.create_memory_object_stream[Callable[[], Config]](1)
+    async with send, receive, anyio.create_task_group() as tasks:
+        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+            tasks.start_soon(_obey, signals, stop, tasks.cancel_scope, partial(_try_send, send, again))
+            await service.serve(config, stop, receive)
+            tasks.cancel_scope.cancel()
 
 
-async def _watch_signals(stop: anyio.Event, scope: anyio.CancelScope) -> None:
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async for _ in signals:
-            if stop.is_set():
-                scope.cancel()
-                return
+async def _obey(
+    signals: AsyncIterator[signal.Signals], stop: anyio.Event, scope: anyio.CancelScope, reload: Callable[[], None]
+) -> None:
+    async for number in signals:
+        if number == signal.SIGHUP:
+            reload()
+        elif stop.is_set():
+            scope.cancel()
+            return
+        else:
             stop.set()
+
+
+def _try_send(send: MemoryObjectSendStream[Callable[[], Config]], again: Callable[[], Config]) -> None:
+    """Ask for a reload; one that waits already will see the same file."""
+    with suppress(anyio.WouldBlock):
+        send.send_nowait(again)
 
 
 def check(config: ConfigFile) -> None:

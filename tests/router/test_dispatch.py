@@ -56,7 +56,7 @@ def feeds() -> list[Feed]:
 
 async def collect(dispatch: Dispatch, index: int, got: list[Chunk], pace: float = 0.0) -> None:
     while True:
-        got.append(await dispatch.next(index, 100))
+        got.append(await dispatch.next(dispatch._feeds[index], 100))
         await anyio.sleep(pace)
 
 
@@ -108,12 +108,12 @@ async def test_one_that_lags_is_not_kept_in_memory_and_rejoins() -> None:
     dispatch = log.follower = Dispatch(wanted, feeds(), FIRST, log.read, ring_events=40)
     for _ in range(50):
         log.append(10)
-    assert not dispatch.live(0)
+    assert not dispatch._feeds[0].live
     got: list[Chunk] = []
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(collect, dispatch, 0, got)
         await anyio.sleep(1000)
-        assert dispatch.live(0)
+        assert dispatch._feeds[0].live
         tasks.cancel_scope.cancel()
     assert numbers(got) == list(range(FIRST, FIRST + 500))
 
@@ -123,15 +123,39 @@ async def test_chunks_that_wait_are_joined_up_to_the_limit() -> None:
     dispatch = log.follower = Dispatch(wanted, feeds(), FIRST, log.read)
     for _ in range(10):
         log.append(10)
-    assert len((await dispatch.next(0, 35)).events) == 30
-    assert len((await dispatch.next(0, 1)).events) == 10
+    assert len((await dispatch.next(dispatch._feeds[0], 35)).events) == 30
+    assert len((await dispatch.next(dispatch._feeds[0], 1)).events) == 10
 
 
 async def test_rewinding_starts_over_from_the_position() -> None:
     log = Log()
     dispatch = log.follower = Dispatch(wanted, feeds(), FIRST, log.read)
     log.append(30)
-    await dispatch.next(0, 100)
-    dispatch.rewind(0, FIRST + 10)
-    again = [await dispatch.next(0, 100)]
+    await dispatch.next(dispatch._feeds[0], 100)
+    dispatch.rewind(dispatch._feeds[0], FIRST + 10)
+    again = [await dispatch.next(dispatch._feeds[0], 100)]
     assert numbers(again) == list(range(FIRST + 10, FIRST + 30))
+
+
+async def test_other_routes_apply_from_the_next_event_on_and_what_waited_is_not_lost() -> None:
+    """A reload: what was offered but not taken is routed anew from the journal, and nothing comes twice."""
+    log = Log()
+    first, second = Feed(FIRST), Feed(FIRST)
+    dispatch = log.follower = Dispatch(lambda _: (0, 1), [first, second], FIRST, log.read)
+    log.append(10)
+    taken = [await dispatch.next(first, 100)]
+    dispatch.replace(lambda e: (0, 1) if int(bytes(e.raw)) % 2 else (1,), [second, first])
+    log.append(10)
+    got: list[list[Chunk]] = [[], taken]
+    async with anyio.create_task_group() as tasks:
+        for index, feed in enumerate((second, first)):
+            tasks.start_soon(drain, dispatch, feed, got[index])
+        await anyio.sleep(1000)
+        tasks.cancel_scope.cancel()
+    assert numbers(got[0]) == [n for n in range(FIRST, FIRST + 20) if n % 2]
+    assert numbers(got[1]) == list(range(FIRST, FIRST + 20))
+
+
+async def drain(dispatch: Dispatch, feed: Feed, got: list[Chunk]) -> None:
+    while True:
+        got.append(await dispatch.next(feed, 100))

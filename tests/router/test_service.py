@@ -1,0 +1,205 @@
+"""The engine put together, on a journal in memory: reloads that lose nothing and leave alone what did not change."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, ClassVar
+
+import anyio
+import msgspec
+import pytest
+import trio.testing
+
+from router.config import Config, Department, Subscription
+from router.errors import RouterError
+from router.event import Batch, Event, Message
+from router.journal.conformance import restore
+from router.journal.memory import MemoryJournal
+from router.match import ALWAYS, parse
+from router.plugin import Count, Decoder, Deliver, Emit, Sink, Source
+from router.service import Engine
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
+
+
+class Word(msgspec.Struct, frozen=True):
+    account: str
+    word: str
+
+
+class Words(Decoder, frozen=True, kw_only=True):
+    """`account word`."""
+
+    fields: ClassVar[type[msgspec.Struct]] = Word
+    account: ClassVar[str] = "account"
+    narrow: ClassVar[frozenset[str]] = frozenset(("account", "word"))
+
+    def decode(self, message: Message, source: str) -> Event:
+        account, word = bytes(message.body).decode().split(" ", 1)
+        time = datetime(2026, 1, 1, tzinfo=UTC)
+        name = message.body.hex().rjust(32, "0")[-32:]
+        return Event(id=name, type="word", time=time, source=source, fields=Word(account, word), message=message)
+
+
+class Box(Sink, frozen=True, kw_only=True):
+    """Keeps what it gets under its name; `down` ones do not work."""
+
+    name: str
+    got: ClassVar[dict[str, list[str]]] = {}
+    opened: ClassVar[list[str]] = []
+    down: ClassVar[set[str]] = set()
+
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[Deliver]:
+        self.opened.append(self.name)
+        yield self.deliver
+
+    async def deliver(self, batch: Batch) -> None:
+        await anyio.sleep(0.1)
+        if self.name in self.down:
+            raise OSError("down")
+        self.got.setdefault(self.name, []).extend(e.get("word") for e in batch)
+
+
+class Tap(Source, frozen=True, kw_only=True):
+    """Says how often it was started; emits nothing by itself."""
+
+    name: str
+    started: ClassVar[list[str]] = []
+
+    async def run(self, emit: Emit, ready: Any, count: Count) -> None:
+        self.started.append(self.name)
+        ready()
+        await anyio.sleep_forever()
+
+
+@pytest.fixture(autouse=True)
+def empty() -> None:
+    for kept in (Box.got, Box.opened, Box.down, Tap.started):
+        kept.clear()
+
+
+def config(subscriptions: dict[str, dict[str, Any] | None], *, taps: Sequence[str] = ("a",), **fixed: Any) -> Config:
+    made = {
+        name: Subscription(to=Box(name=name), match=parse(match, Words()) if match else ALWAYS)
+        for name, match in subscriptions.items()
+    }
+    values: dict[str, Any] = {
+        "journal": MemoryJournal(),
+        "decoder": Words(),
+        "sources": {name: Tap(name=name) for name in taps},
+        "departments": {"d": Department(accounts=("*",), subscriptions=made)},
+    }
+    return Config(**{**values, **fixed})
+
+
+@asynccontextmanager
+async def running(first: Config) -> AsyncGenerator[Engine]:
+    async with first.journal.open(Path(), restore) as partition, anyio.create_task_group() as tasks:
+        engine = Engine(first, partition, tasks)
+        engine.supply(must_start=True)
+        yield engine
+        tasks.cancel_scope.cancel()
+
+
+async def say(engine: Engine, *words: str) -> None:
+    await engine.intake.emit("a", [Message(f"x@y {word}".encode(), 0.0) for word in words])
+
+
+async def test_a_reload_starts_what_is_new_and_leaves_alone_what_stays() -> None:
+    async with running(config({"all": None})) as engine:
+        await say(engine, "one", "two")
+        await anyio.sleep(10)
+        change = await engine.reload(config({"all": None, "some": {"word": "three"}}))
+        await say(engine, "three", "four")
+        await anyio.sleep(10)
+        status = engine.status().subscriptions
+    assert (change.added, change.removed, change.changed) == (("d/some",), (), ())
+    assert Box.got == {"all": ["one", "two", "three", "four"], "some": ["three"]}
+    assert Box.opened == ["all", "some"]
+    assert Tap.started == ["a"]
+    assert (status["d/some"].journalled, status["d/some"].delivered, status["d/some"].filtered) == (2, 1, 1)
+
+
+async def test_a_changed_match_counts_anew_and_loses_nothing_that_was_pending() -> None:
+    async with running(config({"all": None})) as engine:
+        Box.down.add("all")
+        await say(engine, "one", "two")
+        await anyio.sleep(1)
+        await engine.reload(config({"all": {"word": {"prefix": "t"}}}))
+        Box.down.clear()
+        await say(engine, "three", "four")
+        await anyio.sleep(100)
+        status = engine.status().subscriptions["d/all"]
+    assert Box.got == {"all": ["two", "three"]}
+    assert (status.journalled, status.delivered, status.filtered, status.pending) == (4, 2, 2, 0)
+
+
+async def test_reloads_under_load_lose_and_double_nothing() -> None:
+    """The match of one subscription flips back and forth; the other must not notice."""
+    async with running(config({"all": None, "other": {"word": "no"}})) as engine:
+        async with anyio.create_task_group() as tasks:
+
+            async def talk() -> None:
+                for n in range(300):
+                    await say(engine, f"w{n}")
+                    await anyio.sleep(0.03)
+
+            tasks.start_soon(talk)
+            for n in range(20):
+                await anyio.sleep(0.4)
+                await engine.reload(config({"all": None, "other": {"word": f"no{n}"}}))
+        await anyio.sleep(100)
+        status = engine.status().subscriptions
+    assert Box.got["all"] == [f"w{n}" for n in range(300)]
+    assert Box.opened.count("all") == 1
+    assert status["d/all"].delivered == 300
+
+
+async def test_what_would_be_orphaned_is_refused_unless_it_may_be_dropped() -> None:
+    async with running(config({"all": None, "some": None})) as engine:
+        Box.down.add("some")
+        await say(engine, "one")
+        await anyio.sleep(1)
+        with pytest.raises(RouterError, match=r"d/some \(1 events\)"):
+            await engine.reload(config({"all": None}))
+        assert "d/some" in engine.status().subscriptions
+        await engine.reload(config({"all": None}), drop=True)
+        assert "d/some" not in engine.status().subscriptions
+        assert engine.partition.progress("d/some") is None
+
+
+async def test_what_only_a_restart_can_change_is_refused_and_nothing_changes() -> None:
+    async with running(config({"all": None})) as engine:
+        with pytest.raises(RouterError, match="only a restart can change: state"):
+            await engine.reload(config({"new": None}, state="elsewhere"))
+        assert list(engine.status().subscriptions) == ["d/all"]
+
+
+async def test_sources_come_and_go_with_a_reload() -> None:
+    async with running(config({"all": None}, taps=("a", "b"))) as engine:
+        await anyio.sleep(1)
+        await engine.reload(config({"all": None}, taps=("a", "c")))
+        await anyio.sleep(1)
+        assert list(engine.status().sources) == ["a", "c"]
+    assert Tap.started == ["a", "b", "c"]
+
+
+async def test_a_dropped_subscription_that_comes_back_starts_from_now() -> None:
+    async with running(config({"all": None, "some": None})) as engine:
+        await say(engine, "one")
+        await anyio.sleep(10)
+        await engine.reload(config({"all": None}))
+        await say(engine, "two")
+        await engine.reload(config({"all": None, "some": None}))
+        await say(engine, "three")
+        await anyio.sleep(10)
+    assert Box.got["some"] == ["one", "three"]
