@@ -101,6 +101,16 @@ _attributes: dict[type[msgspec.Struct], Mapping[str, str]] = {}
 """A memo of pure reflection: one entry per struct type."""
 
 
+class _Envelope(msgspec.Struct, gc=False):
+    """The outward form of `ENVELOPE_FIELDS`, encoded in one go."""
+
+    id: str
+    type: str
+    time: datetime
+    received: datetime
+    source: str
+
+
 def _encode_flat(event: Event) -> bytes:
     """Join the envelope and the fields into one object; a decoder's `extra` mapping is laid flat too."""
     fields = event.fields
@@ -110,12 +120,5 @@ def _encode_flat(event: Event) -> bytes:
         flat = {k: v for k, v in msgspec.to_builtins(fields).items() if k != "extra"}
         encoded = _encode({**extra, **flat})
     received = datetime.fromtimestamp(event.received, UTC)
-    return b'{"id":%b,"type":%b,"time":%b,"received":%b,"source":%b%b%b' % (
-        _encode(event.id),
-        _encode(event.type),
-        _encode(event.time),
-        _encode(received),
-        _encode(event.source),
-        b"," if len(encoded) > len(b"{}") else b"",
-        encoded[1:],
-    )
+    envelope = _encode(_Envelope(event.id, event.type, event.time, received, event.source))
+    return envelope[:-1] + b"," + encoded[1:] if len(encoded) > len(b"{}") else envelope
