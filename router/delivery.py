@@ -22,9 +22,10 @@ from router.breaker import Breaker, BreakerPolicy, Concurrency, Rate
 from router.dispatch import Chunk
 from router.errors import Reject
 from router.event import Batch, Event
-from router.journal import Change, DeadLetter, Kind, Parked, Progress, State
+from router.journal import Change, DeadLetter, Parked, Progress, State
 from router.plugin import Deliver, Sink, Step
-from router.retry import Outcome, Policy, judge, parking, pause
+from router.retry import Outcome, Policy, judge, pause
+from router.settlement import faulty, put_off, reborn, refused
 from router.steps import apply
 from router.window import Window
 
@@ -112,7 +113,7 @@ class Delivery:
             error = await self._attempt(self._serve())
             if error is None:
                 return
-            self._fail(f"{type(error).__name__}: {error}")
+            self.last_error = f"{type(error).__name__}: {error}"
             log.warning("sink does not open", subscription=self.name, error=self.last_error)
             self.window = Window(self.window.progress)
             self._agenda = Agenda()
@@ -150,20 +151,7 @@ class Delivery:
             parked=progress.parked + len(letters),
         )
         now = time.time()
-        parked = [
-            Parked(
-                position=letter.position,
-                event=letter.event,
-                reason="replayed",
-                status=None,
-                attempts=0,
-                first_try=letter.first_try,
-                last_try=letter.last_try,
-                due=now + index / per_second,
-                times=0,
-            )
-            for index, letter in enumerate(letters)
-        ]
+        parked = [reborn(letter, now + index / per_second) for index, letter in enumerate(letters)]
         change = Change(parked=parked, undead=[letter.position for letter in letters])
         self._books.commit(self.window.progress, change)
         self._change()
@@ -213,9 +201,10 @@ class Delivery:
         for position, event in zip(chunk.positions, chunk.events, strict=True):
             result = apply(self._steps, event)
             if isinstance(result, Reject):
-                dead.append(self._letter(position, event, result, 0, now, kind="config"))
+                dead.append(faulty(position, event, result, now))
             elif result is not None:
                 kept.append((position, result))
+        self._mourn(dead)
         self.window.settle(slot, filtered=len(chunk.events) - len(kept) - len(dead), dead=dead)
         for lane, pairs in self._lanes(kept).items():
             for start in range(0, len(pairs), self.policy.batch):
@@ -305,7 +294,7 @@ class Delivery:
             self.concurrency.succeeded(seconds, now)
         if failed:
             self.failures += 1
-            self._fail(outcome.reason)
+            self.last_error = outcome.reason
             log.warning(
                 "delivery failed",
                 subscription=self.name,
@@ -324,13 +313,13 @@ class Delivery:
             self._agenda.leave(work)
             return
         again = work.only(outcome.again, work.tries + 1)
-        dead = [self._buried(work, i, error, "refused") for i, error in outcome.refused]
+        dead = [refused(work, i, error, time.time()) for i, error in outcome.refused]
         parked: list[Parked] = []
         if self._quick(again, outcome, whole=len(again.events) == len(work.events)):
             if again.events:
                 self._agenda.again(again, now + pause(self.policy, again.tries, outcome.after))
         else:
-            late = [self._late(again, i, outcome) for i in range(len(again.events))]
+            late = [put_off(self.policy, again, i, outcome, time.time()) for i in range(len(again.events))]
             parked = [one for one in late if isinstance(one, Parked)]
             dead += [one for one in late if isinstance(one, DeadLetter)]
             again = again.only((), 0)
@@ -348,53 +337,9 @@ class Delivery:
             return True
         return again.tries < self.policy.tries or (outcome.whole and whole and len(again.events) > 1)
 
-    def _late(self, work: Work, index: int, outcome: Outcome) -> Parked | DeadLetter:
-        """Park an event that failed too often, or give it up when its schedule is over."""
-        trouble = work.troubles[index] if work.troubles else None
-        times = trouble.times + 1 if trouble else 0
-        wait = parking(self.policy, times, outcome.after)
-        attempts = work.tries + (trouble.attempts if trouble else 0)
-        first_try = trouble.first_try if trouble else work.first_try
-        position, event = work.positions[index], work.events[index]
-        if wait is None:
-            error = Reject(outcome.reason, outcome.status)
-            return self._letter(position, event, error, attempts, first_try, kind="exhausted")
-        return Parked(
-            position=position,
-            event=event,
-            reason=outcome.reason,
-            status=outcome.status,
-            attempts=attempts,
-            first_try=first_try,
-            last_try=time.time(),
-            due=time.time() + wait,
-            times=times,
-        )
-
-    def _buried(self, work: Work, index: int, error: Reject, kind: Kind) -> DeadLetter:
-        trouble = work.troubles[index] if work.troubles else None
-        attempts = work.tries + 1 + (trouble.attempts if trouble else 0)
-        first_try = trouble.first_try if trouble else work.first_try
-        return self._letter(work.positions[index], work.events[index], error, attempts, first_try, kind=kind)
-
-    def _letter(
-        self, position: int, event: Event, error: Reject, attempts: int, first_try: float, *, kind: Kind
-    ) -> DeadLetter:
-        self._fail(error.reason)
-        log.warning("dead letter", subscription=self.name, event_id=event.id, kind=kind, reason=error.reason)
-        return DeadLetter(
-            position=position,
-            event=event,
-            reason=error.reason,
-            status=error.status,
-            attempts=attempts,
-            first_try=first_try,
-            last_try=time.time(),
-            kind=kind,
-        )
-
     def _book(self, work: Work, left: Sequence[int], parked: Sequence[Parked], dead: Sequence[DeadLetter]) -> None:
         """Enter in the window what the try settled: all but `left` is delivered."""
+        self._mourn(dead)
         others = set(left)
         delivered = [position for position in work.positions if position not in others]
         done = len(delivered) + len(parked) + len(dead)
@@ -414,8 +359,12 @@ class Delivery:
                 change, self._marks = replace(change, marks=self._marks), {}
             self._books.commit(self.window.progress, change)
 
-    def _fail(self, reason: str) -> None:
-        self.last_error = reason
+    def _mourn(self, letters: Sequence[DeadLetter]) -> None:
+        for letter in letters:
+            self.last_error = letter.reason
+            log.warning(
+                "dead letter", subscription=self.name, event_id=letter.event.id, kind=letter.kind, reason=letter.reason
+            )
 
     def _change(self) -> None:
         """Wake whoever waits for a change; the one who sets it replaces it, so that nobody misses it."""

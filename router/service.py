@@ -6,7 +6,6 @@ first, what is in flight is delivered and committed within the grace, and the jo
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -29,8 +28,8 @@ from router.event import Event, Message
 from router.intake import Intake, event_of
 from router.journal import Partition, Progress
 from router.match import Routes
-from router.plugin import Emit, Source
 from router.retry import Policy
+from router.running import Books, Subscriber, Supplier
 from router.verify import Balance, Count
 
 ReceiveStream: TypeAlias = ObjectReceiveStream[Callable[[], Config]]
@@ -41,89 +40,6 @@ IDLE = 1.0
 log = structlog.get_logger("service")
 
 
-class _Books:
-    """Feed and journal as one subscription sees them."""
-
-    def __init__(self, name: str, feed: Feed, dispatch: Dispatch, partition: Partition) -> None:
-        self.take = partial(dispatch.next, feed)
-        self.rewind = partial(dispatch.rewind, feed)
-        self.commit = partial(partition.commit, name)
-        self.parked = partial(partition.parked, name)
-        self.marks = partial(partition.marks, name)
-
-
-class _Subscriber:
-    """A subscription that runs."""
-
-    def __init__(self, planned: Planned, feed: Feed, delivery: Delivery) -> None:
-        self.planned = planned
-        self.feed = feed
-        self.delivery = delivery
-        self.scope = anyio.CancelScope()
-        self.ended = anyio.Event()
-
-    async def run(self) -> None:
-        """Deliver until stopped or cancelled."""
-        try:
-            with self.scope:
-                await self.delivery.run()
-        finally:
-            self.ended.set()
-
-    async def stop(self, grace: float) -> None:
-        """End it; what is in flight has the grace to be settled."""
-        self.delivery.stop()
-        with anyio.move_on_after(grace):
-            await self.ended.wait()
-        self.scope.cancel()
-        await self.ended.wait()
-
-
-class _Supplier:
-    """A source that runs, and what is known of it."""
-
-    def __init__(self, name: str, source: Source) -> None:
-        self.name = name
-        self.source = source
-        self.ready = False
-        self.counts: Counter[str] = Counter()
-        self.last_error = ""
-        self.scope = anyio.CancelScope()
-        self.ended = anyio.Event()
-
-    async def run(self, emit: Emit, *, must_start: bool) -> None:
-        """Take messages in until cancelled; what fails is tried again, unless it `must_start` and never did."""
-        delay = 1.0
-        try:
-            with self.scope:
-                while True:
-                    await self._try(emit, must_start=must_start)
-                    await anyio.sleep(delay)
-                    delay = min(delay * 2, 60.0)
-        finally:
-            self.ended.set()
-
-    async def _try(self, emit: Emit, *, must_start: bool) -> None:
-        try:
-            await self.source.run(emit, self._note_ready, self._count)
-        except Exception as error:
-            if must_start and not self.ready:
-                raise RouterError(f"sources.{self.name}: {error}") from error
-            self.last_error = f"{type(error).__name__}: {error}"
-            log.exception("source failed, starting it again", source=self.name)
-
-    def _note_ready(self) -> None:
-        self.ready = True
-
-    def _count(self, what: str) -> None:
-        self.counts[what] += 1
-
-    async def stop(self) -> None:
-        """End it; what it has in hand is answered or left to come again."""
-        self.scope.cancel()
-        await self.ended.wait()
-
-
 class Engine:
     """Everything between the sources and the sinks, wired from a config over an open journal."""
 
@@ -132,8 +48,8 @@ class Engine:
         self.partition = partition
         self.intake = Intake(config.decoder, partition.append)
         self._tasks = tasks
-        self._suppliers: dict[str, _Supplier] = {}
-        self._subscribers: dict[str, _Subscriber] = {}
+        self._suppliers: dict[str, Supplier] = {}
+        self._subscribers: dict[str, Subscriber] = {}
         self.dispatch = Dispatch(lambda _: (), (), partition.head, partition.read)
         self._reloading = anyio.Lock()
         partition.follow(self.dispatch)
@@ -155,7 +71,7 @@ class Engine:
             if name not in before:
                 self._tasks.start_soon(subscriber.run, name=name)
 
-    def _subscriber(self, planned: Planned) -> _Subscriber:
+    def _subscriber(self, planned: Planned) -> Subscriber:
         progress = self._start(planned)
         feed = Feed(progress.position)
         sink, wish = planned.subscription.to, planned.subscription.delivery
@@ -172,9 +88,9 @@ class Engine:
             schedule=wish.schedule,
         )
         breaker = BreakerPolicy(**asdict(wish.breaker))
-        books = _Books(planned.name, feed, self.dispatch, self.partition)
+        books = Books(planned.name, feed, self.dispatch, self.partition)
         delivery = Delivery(planned.name, sink, planned.subscription.steps, policy, breaker, progress, books)
-        return _Subscriber(planned, feed, delivery)
+        return Subscriber(planned, feed, delivery)
 
     def _start(self, planned: Planned) -> Progress:
         """Return where a subscription goes on: where it was, or from now on if it is new."""
@@ -200,7 +116,7 @@ class Engine:
         """Run the sources of the config that do not run yet."""
         for name, source in self.config.sources.items():
             if name not in self._suppliers:
-                supplier = self._suppliers[name] = _Supplier(name, source)
+                supplier = self._suppliers[name] = Supplier(name, source)
                 emit = partial(self.intake.emit, name)
                 self._tasks.start_soon(partial(supplier.run, emit, must_start=must_start), name=name)
 
@@ -281,7 +197,7 @@ class Engine:
             subscriptions={name: self._subscription_status(one) for name, one in self._subscribers.items()},
         )
 
-    def _subscription_status(self, subscriber: _Subscriber) -> SubscriptionStatus:
+    def _subscription_status(self, subscriber: Subscriber) -> SubscriptionStatus:
         delivery = subscriber.delivery
         progress = delivery.window.progress
         return SubscriptionStatus(

@@ -14,9 +14,9 @@ LAYERS = [
     {"errors", "event", "hint", "units"},
     {"plugin"},
     {"journal", "match", "steps"},
-    {"intake", "dispatch", "window", "agenda", "retry", "breaker", "delivery", "verify"},
+    {"intake", "dispatch", "window", "agenda", "retry", "breaker", "settlement", "delivery", "verify"},
     {"config", "admin"},
-    {"service"},
+    {"running", "service"},
     {"cli"},
 ]
 """The packages and modules of `router`, from the bottom up; within one layer, imports may go across but not round."""

@@ -14,9 +14,8 @@ import os
 import sqlite3
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Generator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ import structlog
 from anyio import to_thread
 
 from router.errors import ConfigError, Retry, RouterError
-from router.event import UNDECODABLE, Event, Message, UndecodableFields
+from router.event import Event, Message
 from router.journal import (
     NOTHING,
     Change,
@@ -42,7 +41,8 @@ from router.journal import (
     Segment,
     Statistics,
 )
-from router.journal.database import Database, StoredBatch, StoredTrouble, Sweep, Write, pack
+from router.journal.database import Database, StoredTrouble, Sweep, Write, pack
+from router.journal.inspection import SqliteInspection, events_of
 from router.journal.seen import Seen
 from router.units import Duration, Size
 
@@ -99,28 +99,9 @@ class SqliteJournal(Journal, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             raise RouterError(f"no journal at {path} (has the router run on this state folder?)")
         database = Database(path, readonly=True)
         try:
-            yield _SqliteInspection(database, restore)
+            yield SqliteInspection(database, restore)
         finally:
             database.close()
-
-
-class _SqliteInspection:
-    def __init__(self, database: Database, restore: Restore) -> None:
-        self._database = database
-        self._restore = restore
-        self.progress = database.progress()
-        self.tail = database.tail()
-        self.head = database.head()
-
-    def segments(self) -> Iterator[Segment]:
-        position = self.tail
-        while position < self.head:
-            batches = self._database.read(position, GROUP)
-            if not batches:
-                return
-            for batch in batches:
-                yield Segment(batch.first, _events(batch, self._restore))
-                position = batch.first + batch.count
 
 
 @contextmanager
@@ -162,31 +143,6 @@ class _Group(msgspec.Struct):
 
     fresh: dict[bytes, Event]
     duplicates: int
-
-
-def _damaged(name: str) -> Event:
-    """Stand in for an event whose row does not match its checksum, so that positions and counts stay true."""
-    return Event(
-        id=name,
-        type=UNDECODABLE,
-        time=datetime.fromtimestamp(0, UTC),
-        source="journal",
-        fields=UndecodableFields("the journal row is damaged", ""),
-        message=Message(b"", 0.0),
-    )
-
-
-def _events(batch: StoredBatch, restore: Restore) -> list[Event]:
-    """Make the events of a batch again, each under the id that it was journalled under."""
-    ids = batch.ids.hex()
-    names = [ids[i * 32 : i * 32 + 32] for i in range(batch.count)]
-    if batch.rows is None:
-        log.error("journal row is damaged", first=batch.first, last=batch.first + batch.count - 1)
-        return [_damaged(name.ljust(32, "0")) for name in names]
-    return [
-        restore(Message(row.body, row.received, row.attributes), row.source, name)
-        for row, name in zip(batch.rows, names, strict=True)
-    ]
 
 
 class _SqlitePartition:
@@ -261,7 +217,7 @@ class _SqlitePartition:
         if position >= head:
             return Segment(head, ())
         batches = await to_thread.run_sync(self._reader.read, position, limit, limiter=self._read_limiter)
-        events = [event for batch in batches for event in _events(batch, self._restore)]
+        events = [event for batch in batches for event in events_of(batch, self._restore)]
         if not batches:
             return Segment(head, ())
         first = batches[0].first

@@ -124,7 +124,7 @@ async def test_a_reload_starts_what_is_new_and_leaves_alone_what_stays() -> None
         status = engine.status().subscriptions
     assert (change.added, change.removed, change.changed) == (("d/some",), (), ())
     assert Box.got == {"all": ["one", "two", "three", "four"], "some": ["three"]}
-    assert Box.opened == ["all", "some"]
+    assert sorted(Box.opened) == ["all", "some"]
     assert Tap.started == ["a"]
     assert (status["d/some"].journalled, status["d/some"].delivered, status["d/some"].filtered) == (2, 1, 1)
 
@@ -190,7 +190,7 @@ async def test_sources_come_and_go_with_a_reload() -> None:
         await engine.reload(config({"all": None}, taps=("a", "c")))
         await anyio.sleep(1)
         assert list(engine.status().sources) == ["a", "c"]
-    assert Tap.started == ["a", "b", "c"]
+    assert (sorted(Tap.started[:2]), Tap.started[2:]) == (["a", "b"], ["c"])
 
 
 async def test_a_dropped_subscription_that_comes_back_starts_from_now() -> None:
