@@ -15,10 +15,8 @@ from pathlib import Path
 
 def describe() -> str:
     """Return a few lines that say where and with what a figure was measured."""
-    model = next(
-        (line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
-        "unknown",
-    )
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.split(":", 1)[1].strip() for line in lines if "model name" in line), "unknown")
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
     packages = ", ".join(f"{p} {version(p)}" for p in ("msgspec", "uvloop", "httptools", "aiohttp", "anyio"))
     return (
