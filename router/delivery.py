@@ -7,6 +7,7 @@ failed; it holds up nobody but its own subscription. Progress is committed whene
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import AsyncGenerator, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -23,6 +24,7 @@ from router.dispatch import Chunk
 from router.errors import Reject
 from router.event import Batch, Event
 from router.journal import Change, DeadLetter, Parked, Progress, State
+from router.latency import Latency
 from router.plugin import Deliver, Sink, Step
 from router.retry import Outcome, Policy, judge, pause
 from router.settlement import faulty, put_off, reborn, refused
@@ -79,6 +81,8 @@ class Delivery:
         self.window = Window(progress)
         self.breaker = Breaker(breaker)
         self.concurrency = Concurrency(policy.in_flight)
+        self.latency = Latency()
+        self.matched = 0
         self.attempts = 0
         self.failures = 0
         self.in_flight = 0
@@ -91,6 +95,7 @@ class Delivery:
         self._calls = 0
         self._marks: dict[str, int] = {}
         self._reviving: set[int] = set()
+        self._due = 0.0
         self._changed = anyio.Event()
         self._stopping = anyio.Event()
         self._feeding = anyio.CancelScope()
@@ -137,11 +142,11 @@ class Delivery:
     def turn(self, state: State) -> None:
         """Deliver, or stop delivering, by hand or because the destination is gone; it outlives a restart."""
         self.window.progress = replace(self.window.progress, state=state)
-        self._books.commit(self.window.progress, Change())
+        self._commit(Change())
         self._change()
 
-    def replay(self, letters: Sequence[DeadLetter], per_second: float) -> None:
-        """Give dead letters another life: parked, due one after the other at this rate."""
+    def replay(self, letters: Sequence[DeadLetter], per_second: float, wait: float = 0.0) -> None:
+        """Give dead letters another life: parked, due one after the other at this rate after `wait` seconds."""
         progress = self.window.progress
         before = sum(letter.position < progress.since for letter in letters)
         self.window.progress = replace(
@@ -151,9 +156,8 @@ class Delivery:
             parked=progress.parked + len(letters),
         )
         now = time.time()
-        parked = [reborn(letter, now + index / per_second) for index, letter in enumerate(letters)]
-        change = Change(parked=parked, undead=[letter.position for letter in letters])
-        self._books.commit(self.window.progress, change)
+        parked = [reborn(letter, now + wait + index / per_second) for index, letter in enumerate(letters)]
+        self._commit(Change(parked=parked, undead=[letter.position for letter in letters]))
         self._change()
 
     async def _serve(self) -> None:
@@ -195,6 +199,7 @@ class Delivery:
     def _prepared(self, chunk: Chunk) -> Iterator[Work]:
         """Apply the steps and cut into batches; what steps leave out is filtered, what they fail on is dead."""
         slot = self.window.take(chunk.end, len(chunk.events))
+        self.matched += len(chunk.events)
         now = time.time()
         kept: list[tuple[int, Event]] = []
         dead: list[DeadLetter] = []
@@ -224,20 +229,26 @@ class Delivery:
         """Put parked events that are due on the agenda, and wait until they are settled before reading more."""
         while not self._stopping.is_set():
             wait: float | None = None
-            if not self._reviving and self.window.progress.parked:
-                parked = await self._books.parked(PARKED_AT_ONCE)
-                now = time.time()
-                due = [one for one in parked if one.due <= now]
-                for start in range(0, len(due), self.policy.batch):
-                    some = due[start : start + self.policy.batch]
-                    self._reviving.update(one.position for one in some)
-                    events = [one.event for one in some]
-                    self._agenda.add(Work(None, [o.position for o in some], events, now, troubles=some))
-                if due:
-                    self._change()
-                elif parked:
-                    wait = parked[0].due - now
+            if self.window.progress.parked and not self._reviving:
+                wait = self._due - time.time()
+                if wait <= 0:
+                    await self._read_parked()
+                    continue
             await self._wait_changed(wait)
+
+    async def _read_parked(self) -> None:
+        """Put those that are due on the agenda; note when the next one is."""
+        self._due = math.inf
+        parked = await self._books.parked(PARKED_AT_ONCE)
+        now = time.time()
+        due = [one for one in parked if one.due <= now]
+        self._due = min([self._due, *(one.due for one in parked[len(due) : len(due) + 1])]) if not due else 0.0
+        for start in range(0, len(due), self.policy.batch):
+            some = due[start : start + self.policy.batch]
+            self._reviving.update(one.position for one in some)
+            events = [one.event for one in some]
+            self._agenda.add(Work(None, [one.position for one in some], events, now, troubles=some))
+        self._change()
 
     async def _drive(self, deliver: Deliver, tasks: TaskGroup) -> None:
         """Start a call for each batch that may be tried, as many at once as the valve allows."""
@@ -278,6 +289,7 @@ class Delivery:
             outcome = judge(await self._attempt(deliver(work.events)), len(work.events))
             self.in_flight -= len(work.events)
             now = anyio.current_time()
+            self.latency.observe(now - started)
             self._note(work, outcome, now - started, now)
             self._settle(work, outcome, now)
         self._calls -= 1
@@ -349,15 +361,19 @@ class Delivery:
             self._advance()
         elif done:
             self._reviving.difference_update(delivered, (one.position for one in (*parked, *dead)))
-            change = self.window.revive(delivered, parked, dead)
-            self._books.commit(self.window.progress, change)
+            self._commit(self.window.revive(delivered, parked, dead))
 
     def _advance(self) -> None:
         change = self.window.advance()
         if change is not None:
             if self._marks:
                 change, self._marks = replace(change, marks=self._marks), {}
-            self._books.commit(self.window.progress, change)
+            self._commit(change)
+
+    def _commit(self, change: Change) -> None:
+        """Keep the progress and the change; look at what is parked when the first of it is due."""
+        self._due = min([self._due, *(one.due for one in change.parked)])
+        self._books.commit(self.window.progress, change)
 
     def _mourn(self, letters: Sequence[DeadLetter]) -> None:
         for letter in letters:

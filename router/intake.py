@@ -29,15 +29,16 @@ class Intake:
         self._decoder = decoder
         self._append = append
         self.received: Counter[str] = Counter()
-        """Messages stored, by source."""
-        self.undecodable = 0
+        """Messages stored, or dropped as duplicates, by source."""
+        self.undecodable: Counter[str] = Counter()
+        """Those of them that the decoder did not understand, by source."""
 
     async def emit(self, source: str, messages: Sequence[Message]) -> None:
         """Return when the messages are safe; raises `Retry` when they could not be stored."""
         events = [event_of(self._decoder, message, source) for message in messages]
         await self._append(events)
         self.received[source] += len(events)
-        self.undecodable += sum(event.type == UNDECODABLE for event in events)
+        self.undecodable[source] += sum(event.type == UNDECODABLE for event in events)
 
 
 def event_of(decoder: Decoder, message: Message, source: str, name: str = "") -> Event:

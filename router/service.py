@@ -6,7 +6,9 @@ first, what is in flight is delivered and committed within the grace, and the jo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias
@@ -25,14 +27,18 @@ from router.delivery import Delivery
 from router.dispatch import Dispatch, Feed
 from router.errors import RouterError
 from router.event import Event, Message
+from router.hint import nearest
 from router.intake import Intake, event_of
-from router.journal import Partition, Progress
+from router.journal import Change, DeadLetter, Kind, Partition, Progress, State
 from router.match import Routes
 from router.retry import Policy
 from router.running import Books, Subscriber, Supplier
 from router.verify import Balance, Count
 
-ReceiveStream: TypeAlias = ObjectReceiveStream[Callable[[], Config]]
+Again: TypeAlias = Callable[[], Config]
+"""Loads the config anew; raises `RouterError` with all its mistakes."""
+PAGE = 500
+"""Dead letters that are replayed or discarded in one transaction."""
 
 IDLE = 1.0
 """Seconds between two notes of how far the subscriptions are that want nothing."""
@@ -43,8 +49,9 @@ log = structlog.get_logger("service")
 class Engine:
     """Everything between the sources and the sinks, wired from a config over an open journal."""
 
-    def __init__(self, config: Config, partition: Partition, tasks: TaskGroup) -> None:
+    def __init__(self, config: Config, partition: Partition, tasks: TaskGroup, again: Again | None = None) -> None:
         self.config = config
+        self._again = again
         self.partition = partition
         self.intake = Intake(config.decoder, partition.append)
         self._tasks = tasks
@@ -52,6 +59,7 @@ class Engine:
         self._subscribers: dict[str, Subscriber] = {}
         self.dispatch = Dispatch(lambda _: (), (), partition.head, partition.read)
         self._reloading = anyio.Lock()
+        self._stored: dict[str, float] = {}
         partition.follow(self.dispatch)
         self._subscribe(subscriptions(config))
 
@@ -143,6 +151,55 @@ class Engine:
         log.info("reloaded", added=change.added, removed=change.removed, changed=change.changed)
         return change
 
+    async def reload_file(self, *, drop: bool, only_plan: bool) -> str:
+        """Read the config again and run by it, or only say what that would change."""
+        if self._again is None:
+            raise RouterError("this daemon does not know where its config came from")
+        config = self._again()
+        return str(plan(self.config, config) if only_plan else await self.reload(config, drop=drop))
+
+    def turn(self, name: str, state: State) -> None:
+        """Pause a subscription, or let it deliver again."""
+        self._named(name).delivery.turn(state)
+
+    async def dead_letters(self, name: str, after: int, limit: int) -> Sequence[DeadLetter]:
+        """Return a page of a subscription's dead letters, by position."""
+        self._named(name)
+        return await self.partition.dead_letters(name, after, limit)
+
+    async def replay(self, name: str, kind: Kind | None, per_second: float) -> int:
+        """Give a subscription's dead letters another life, page by page; returns how many."""
+        if per_second <= 0:
+            raise RouterError(f"{per_second:g} a second would never end (say how many, such as 100)")
+        count = 0
+        async for letters in self._letters(name, kind):
+            self._named(name).delivery.replay(letters, per_second, count / per_second)
+            count += len(letters)
+        return count
+
+    async def discard(self, name: str, kind: Kind | None) -> int:
+        """Forget a subscription's dead letters; returns how many. The count of those given up on stays."""
+        count = 0
+        async for letters in self._letters(name, kind):
+            progress = self._named(name).delivery.window.progress
+            self.partition.commit(name, progress, Change(undead=[letter.position for letter in letters]))
+            count += len(letters)
+        return count
+
+    async def _letters(self, name: str, kind: Kind | None) -> AsyncGenerator[list[DeadLetter]]:
+        """Yield the dead letters that are there now, of a kind, in pages."""
+        after = 0
+        while page := await self.dead_letters(name, after, PAGE):
+            after = page[-1].position
+            letters = [letter for letter in page if kind in {None, letter.kind}]
+            if letters:
+                yield letters
+
+    def _named(self, name: str) -> Subscriber:
+        if name not in self._subscribers:
+            raise RouterError(f"no subscription `{name}` ({nearest(name, self._subscribers)})")
+        return self._subscribers[name]
+
     def _refuse_orphans(self, change: Plan) -> None:
         orphans: list[str] = []
         for name in change.removed:
@@ -171,6 +228,13 @@ class Engine:
             if subscriber.feed.settled and subscriber.delivery.settled:
                 subscriber.delivery.skip(self.dispatch.head)
 
+    async def note_oldest(self) -> None:
+        """Look up when the oldest pending event of each subscription was stored."""
+        marks = {name: one.delivery.window.progress.position for name, one in self._subscribers.items()}
+        waiting = [name for name, mark in marks.items() if mark < self.partition.head]
+        stored = await self.partition.stored_at([marks[name] for name in waiting]) if waiting else ()
+        self._stored = {name: at for name, at in zip(waiting, stored, strict=True) if at is not None}
+
     async def stop(self) -> None:
         """Stop the sources, and let every subscription settle what is in flight, within the grace."""
         await self._stop([f"sources.{name}" for name in self._suppliers])
@@ -184,13 +248,14 @@ class Engine:
         return Status(
             ready=all(supplier.ready for supplier in self._suppliers.values()) and not journal.full,
             journal=journal,
-            undecodable=self.intake.undecodable,
+            undecodable=self.intake.undecodable.total(),
             sources={
                 name: SourceStatus(
                     ready=supplier.ready,
                     received=self.intake.received[name],
                     counts=dict(supplier.counts),
                     last_error=supplier.last_error,
+                    undecodable=self.intake.undecodable[name],
                 )
                 for name, supplier in self._suppliers.items()
             },
@@ -215,7 +280,15 @@ class Engine:
             concurrency=delivery.concurrency.limit,
             live=subscriber.feed.live,
             last_error=delivery.last_error,
+            matched=delivery.matched,
+            oldest_pending_seconds=self._age(delivery),
+            call_seconds=delivery.latency.snapshot(),
         )
+
+    def _age(self, delivery: Delivery) -> float:
+        """Return the seconds since the event at the subscription's mark was stored, as last looked up."""
+        pending = delivery.window.progress.position < self.partition.head
+        return max(time.time() - self._stored.get(delivery.name, math.inf), 0.0) if pending else 0.0
 
 
 def verify(config: Config) -> list[Balance]:
@@ -245,20 +318,20 @@ def _restore(config: Config, message: Message, source: str, name: str) -> Event:
     return event_of(config.decoder, message, source, name)
 
 
-async def serve(config: Config, stop: anyio.Event, reloads: ReceiveStream | None = None) -> None:
+async def serve(config: Config, stop: anyio.Event, again: Again, hangups: ObjectReceiveStream[None]) -> None:
     """Run until `stop`; raises `RouterError` for what cannot be started.
 
-    Each function that comes through `reloads` loads a config to go on with; one that is bad changes nothing.
+    `again` loads the config anew; it is called for each item of `hangups`, and when the admin API asks for it. A
+    config that is bad changes nothing.
     """
     async with (
         config.journal.open(Path(config.state), partial(_restore, config)) as partition,
         anyio.create_task_group() as tasks,
     ):
-        engine = Engine(config, partition, tasks)
+        engine = Engine(config, partition, tasks, again)
         tasks.start_soon(_note_idle, engine)
-        if reloads is not None:
-            tasks.start_soon(_follow_reloads, engine, reloads)
-        async with admin(config.admin.listen, engine.status):
+        tasks.start_soon(_follow_hangups, engine, hangups)
+        async with admin(config.admin.listen, engine):
             engine.supply(must_start=True)
             await stop.wait()
             log.info("stopping")
@@ -270,13 +343,16 @@ async def _note_idle(engine: Engine) -> None:
     while True:
         await anyio.sleep(IDLE)
         engine.note_idle()
+        try:
+            await engine.note_oldest()
+        except RouterError as error:
+            log.warning("what waits longest is not known", error=str(error))
 
 
-async def _follow_reloads(engine: Engine, reloads: ReceiveStream) -> None:
-    async with reloads:
-        async for load in reloads:
-            try:
-                await engine.reload(load())
-            except RouterError as error:
-                for line in str(error).splitlines():
-                    log.error("the config was not reloaded", error=line)  # noqa: TRY400 - a user's mistake
+async def _follow_hangups(engine: Engine, hangups: ObjectReceiveStream[None]) -> None:
+    async for _ in hangups:
+        try:
+            await engine.reload_file(drop=False, only_plan=False)
+        except RouterError as error:
+            for line in str(error).splitlines():
+                log.error("the config was not reloaded", error=line)  # noqa: TRY400 - a user's mistake

@@ -1,46 +1,55 @@
-"""The admin API: a small HTTP server on a loopback address of its own.
+"""The admin API: a small HTTP server on an address of its own.
 
-GET /health   204 while the process serves
-GET /ready    204 when every source takes messages and the journal can be written, else 503
-GET /status   `Status` as JSON
+    GET  /health                            204 while the process serves
+    GET  /ready                             204 when all sources take messages and the journal can be written, else 503
+    GET  /status                            `Status`
+    GET  /metrics                           the same for Prometheus
+    GET  /dead/DEPT/SUB?after=&limit=       a page of dead letters, `Letter` each
+    POST /dead/DEPT/SUB/replay, /discard    `Order`
+    POST /pause/DEPT/SUB, /resume/DEPT/SUB
+    POST /reload                            `ReloadOrder`
+
+What cannot be done is answered 409 with one line of text. Whatever changes something is taken only on a loopback
+address, from a client that names it so, and as JSON: a web page elsewhere cannot send that through a browser here.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from ipaddress import ip_address
+from typing import TypeVar
 
 import msgspec
 import structlog
 from aiohttp import web
 
-from router.admin.status import Status
-from router.errors import ConfigError
+from router.admin.controls import Controls, Done, Order, ReloadOrder, letter_of
+from router.admin.metrics import exposition
+from router.errors import ConfigError, RouterError
+
+PAGE = 100
+"""Dead letters in one answer, unless asked for others."""
+MOST = 1000
 
 log = structlog.get_logger("admin")
 
+T = TypeVar("T")
+Answering = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
 
 @asynccontextmanager
-async def admin(listen: str, status: Callable[[], Status]) -> AsyncGenerator[None]:
+async def admin(listen: str, controls: Controls) -> AsyncGenerator[None]:
     """Serve on `listen` (`HOST:PORT`) until the block ends; raises `ConfigError` if the address cannot be had."""
-
-    async def health(_: web.Request) -> web.Response:
-        return web.Response(status=204)
-
-    async def ready(_: web.Request) -> web.Response:
-        return web.Response(status=204 if status().ready else 503)
-
-    async def show(_: web.Request) -> web.Response:
-        return web.Response(body=msgspec.json.encode(status()), content_type="application/json")
-
-    app = web.Application()
-    app.add_routes([web.get("/health", health), web.get("/ready", ready), web.get("/status", show)])
+    host, _, port = listen.rpartition(":")
+    host = host.strip("[]")
+    app = web.Application(middlewares=[web.middleware(_answer_errors)])
+    app.add_routes(_Api(controls).routes())
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True)
     await runner.setup()
     try:
-        host, _, port = listen.rpartition(":")
         try:
-            await web.TCPSite(runner, host.strip("[]"), int(port), shutdown_timeout=1.0).start()
+            await web.TCPSite(runner, host, int(port), shutdown_timeout=1.0).start()
         except OSError as error:
             raise ConfigError(
                 "admin.listen", f"cannot listen on {listen}: {error.strerror}", "name a free port"
@@ -49,3 +58,103 @@ async def admin(listen: str, status: Callable[[], Status]) -> AsyncGenerator[Non
         yield
     finally:
         await runner.cleanup()
+
+
+async def _answer_errors(request: web.Request, handler: Answering) -> web.StreamResponse:
+    if request.method != "GET" and not (_is_loopback(request) and request.content_type == "application/json"):
+        return web.Response(status=403, text="changes are taken only on a loopback address, as JSON")
+    try:
+        return await handler(request)
+    except RouterError as error:
+        return web.Response(status=409, text=str(error))
+    except msgspec.DecodeError as error:
+        return web.Response(status=400, text=str(error))
+
+
+def _is_loopback(request: web.Request) -> bool:
+    """Say whether the request came to a loopback address, and was meant to: a name may be made to point here."""
+    host = request.url.host or ""
+    here: tuple[str, int] = request.transport.get_extra_info("sockname") if request.transport else ("", 0)
+    try:
+        return ip_address(here[0]).is_loopback and (host == "localhost" or ip_address(host).is_loopback)
+    except ValueError:
+        return False
+
+
+class _Api:
+    def __init__(self, controls: Controls) -> None:
+        self._controls = controls
+        self._metrics_of = exposition(controls.status)
+
+    def routes(self) -> list[web.RouteDef]:
+        name = "{department}/{subscription}"
+        return [
+            web.get("/health", self._health),
+            web.get("/ready", self._ready),
+            web.get("/status", self._status),
+            web.get("/metrics", self._metrics),
+            web.get(f"/dead/{name}", self._dead),
+            web.post(f"/dead/{name}/replay", self._replay),
+            web.post(f"/dead/{name}/discard", self._discard),
+            web.post(f"/pause/{name}", self._pause),
+            web.post(f"/resume/{name}", self._resume),
+            web.post("/reload", self._reload),
+        ]
+
+    async def _health(self, _: web.Request) -> web.Response:
+        return web.Response(status=204)
+
+    async def _ready(self, _: web.Request) -> web.Response:
+        return web.Response(status=204 if self._controls.status().ready else 503)
+
+    async def _status(self, _: web.Request) -> web.Response:
+        return _json(self._controls.status())
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        body, content_type = self._metrics_of(request.headers.get("Accept", ""))
+        return web.Response(body=body, headers={"Content-Type": content_type})
+
+    async def _dead(self, request: web.Request) -> web.Response:
+        after, limit = (_number(request, "after", 0), min(_number(request, "limit", PAGE), MOST))
+        letters = await self._controls.dead_letters(_name(request), after, limit)
+        return _json([letter_of(letter) for letter in letters])
+
+    async def _replay(self, request: web.Request) -> web.Response:
+        order = await _order(request, Order)
+        count = await self._controls.replay(_name(request), order.kind, order.per_second)
+        return _json(Done(f"{count} dead letters are due again, {order.per_second:g} a second", count))
+
+    async def _discard(self, request: web.Request) -> web.Response:
+        count = await self._controls.discard(_name(request), (await _order(request, Order)).kind)
+        return _json(Done(f"{count} dead letters discarded", count))
+
+    async def _pause(self, request: web.Request) -> web.Response:
+        self._controls.turn(_name(request), "paused")
+        return _json(Done(f"{_name(request)} is paused"))
+
+    async def _resume(self, request: web.Request) -> web.Response:
+        self._controls.turn(_name(request), "active")
+        return _json(Done(f"{_name(request)} delivers"))
+
+    async def _reload(self, request: web.Request) -> web.Response:
+        order = await _order(request, ReloadOrder)
+        return _json(Done(await self._controls.reload_file(drop=order.drop, only_plan=order.plan)))
+
+
+def _name(request: web.Request) -> str:
+    return f"{request.match_info['department']}/{request.match_info['subscription']}"
+
+
+def _number(request: web.Request, key: str, default: int) -> int:
+    text = request.query.get(key, str(default))
+    if not text.isdecimal():
+        raise RouterError(f"{key}={text} is not a number")
+    return int(text)
+
+
+async def _order(request: web.Request, kind: type[T]) -> T:
+    return msgspec.json.decode(await request.read() or b"{}", type=kind)
+
+
+def _json(value: object) -> web.Response:
+    return web.Response(body=msgspec.json.encode(value), content_type="application/json")

@@ -5,15 +5,17 @@ from __future__ import annotations
 import msgspec
 
 from router.journal import Statistics
+from router.latency import Latencies
 
 
 class SourceStatus(msgspec.Struct, frozen=True):
-    """A source: messages stored since the start, and what it counted itself."""
+    """A source: messages taken in since the start, how many of them nobody could decode, and what it counted itself."""
 
     ready: bool
     received: int
     counts: dict[str, int]
     last_error: str = ""
+    undecodable: int = 0
 
 
 class SubscriptionStatus(msgspec.Struct, frozen=True):
@@ -21,7 +23,9 @@ class SubscriptionStatus(msgspec.Struct, frozen=True):
 
     `in_flight` events are under way (they count as pending); `attempts` and `failures` are calls to the sink
     since the start, `concurrency` how many may be under way at once;
-    `live` says whether it keeps up with intake or reads the journal.
+    `live` says whether it keeps up with intake or reads the journal; `matched` events were taken since the start, and
+    calls took `call_seconds`. The oldest pending event is stored since `oldest_pending_seconds`, 0 if nothing is
+    pending; up to a second after a backlog is gone it may say more.
     """
 
     journalled: int
@@ -38,6 +42,14 @@ class SubscriptionStatus(msgspec.Struct, frozen=True):
     concurrency: int
     live: bool
     last_error: str
+    matched: int = 0
+    oldest_pending_seconds: float = 0.0
+    call_seconds: Latencies = Latencies()
+
+    @property
+    def balance(self) -> int:
+        """What is missing (or too much) among the parts; 0 when the books balance."""
+        return self.journalled - self.delivered - self.filtered - self.parked - self.dead - self.pending
 
 
 class Status(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ from typing import cast
 
 import typer
 
-from router.cli import decode, inspect, run
+from router.cli import control, decode, inspect, run
 from router.config import BadConfig
 from router.errors import ConfigError, RouterError
 
@@ -20,7 +20,11 @@ BAD_CONFIG = 78
 FAILED = 1
 
 
-OURS: dict[str, Callable[..., None]] = {
+OURS: dict[str, Callable[..., None] | typer.Typer] = {
+    "dead": control.dead,
+    "pause": control.pause,
+    "resume": control.resume,
+    "reload": control.reload,
     "run": run.run,
     "check": run.check,
     "status": inspect.status,
@@ -39,16 +43,18 @@ def build(command: str) -> typer.Typer:
         help="Route the delivery results of Alibaba Cloud DirectMail to the departments that want them.",
     )
     for name, ours in OURS.items():
-        app.command(name=name)(ours)
-    if command in OURS:
-        return app
-    for entry in sorted(entry_points(group="router.commands"), key=lambda e: e.name):
-        loaded = entry.load()
-        if isinstance(loaded, typer.Typer):
-            app.add_typer(loaded, name=entry.name)
-        else:
-            app.command(name=entry.name)(loaded)
+        _add(app, name, ours)
+    if command not in OURS:
+        for entry in sorted(entry_points(group="router.commands"), key=lambda e: e.name):
+            _add(app, entry.name, entry.load())
     return app
+
+
+def _add(app: typer.Typer, name: str, command: Callable[..., None] | typer.Typer) -> None:
+    if isinstance(command, typer.Typer):
+        app.add_typer(command, name=name)
+    else:
+        app.command(name=name)(command)
 
 
 def main() -> None:

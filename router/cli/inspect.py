@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import os
 from pathlib import Path
 from typing import Annotated
@@ -14,8 +13,8 @@ from rich.console import Console
 from router import service
 from router.admin.status import Status
 from router.cli import tables
+from router.cli.ask import ask
 from router.config import load
-from router.errors import RouterError
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
@@ -32,7 +31,7 @@ def status(
     Example: router status config/minimal.yaml
     """
     address = load(config, os.environ).admin.listen if config else admin
-    body = _get(address, "/status")
+    body = ask(address, "GET", "/status")
     if as_json:
         print(body.decode())
         return
@@ -61,20 +60,6 @@ def _print_sources(console: Console, now: Status) -> None:
         counts = " ".join(f"{k}={v}" for k, v in sorted(source.counts.items()))
         table.add_row(name, "yes" if source.ready else "no", str(source.received), counts, source.last_error)
     console.print(table)
-
-
-def _get(address: str, path: str) -> bytes:
-    """Ask the admin API; raises `RouterError` if nobody answers."""
-    host, _, port = address.rpartition(":")
-    try:
-        connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=10)
-        try:
-            connection.request("GET", path)
-            return connection.getresponse().read()
-        finally:
-            connection.close()
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        raise RouterError(f"no daemon answers at {address}: {error} (is it running? see `admin: listen:`)") from error
 
 
 def verify(

@@ -35,31 +35,29 @@ def run(config: ConfigFile, log_level: Level = "info") -> None:
 
 async def _run(config: Config, again: Callable[[], Config]) -> None:
     stop = anyio.Event()
-    send, receive = anyio.create_memory_object_stream[Callable[[], Config]](1)
+    send, receive = anyio.create_memory_object_stream[None](1)
     async with send, receive, anyio.create_task_group() as tasks:
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
-            tasks.start_soon(_obey, signals, stop, tasks.cancel_scope, partial(_try_send, send, again))
-            await service.serve(config, stop, receive)
+            tasks.start_soon(_obey, signals, stop, tasks.cancel_scope, send)
+            await service.serve(config, stop, again, receive)
             tasks.cancel_scope.cancel()
 
 
 async def _obey(
-    signals: AsyncIterator[signal.Signals], stop: anyio.Event, scope: anyio.CancelScope, reload: Callable[[], None]
+    signals: AsyncIterator[signal.Signals],
+    stop: anyio.Event,
+    scope: anyio.CancelScope,
+    hangups: MemoryObjectSendStream[None],
 ) -> None:
     async for number in signals:
         if number == signal.SIGHUP:
-            reload()
+            with suppress(anyio.WouldBlock):  # one that waits already will see the same file
+                hangups.send_nowait(None)
         elif stop.is_set():
             scope.cancel()
             return
         else:
             stop.set()
-
-
-def _try_send(send: MemoryObjectSendStream[Callable[[], Config]], again: Callable[[], Config]) -> None:
-    """Ask for a reload; one that waits already will see the same file."""
-    with suppress(anyio.WouldBlock):
-        send.send_nowait(again)
 
 
 def check(config: ConfigFile) -> None:

@@ -24,6 +24,7 @@ from typing import Literal, Protocol, TypeAlias
 import msgspec
 
 from router.event import Event, Message
+from router.latency import Latencies
 from router.plugin import Plugin
 
 FIRST = 1
@@ -115,7 +116,10 @@ NOTHING = Change()
 
 
 class Statistics(msgspec.Struct, frozen=True, kw_only=True):
-    """What a journal knows of itself. `bytes` is what it takes on disk of its `quota`; 0 and 0 in memory."""
+    """What a journal knows of itself.
+
+    `bytes` is what it takes on disk of its `quota`; 0 and 0 in memory. `repeated` are the duplicates by source.
+    """
 
     head: int
     tail: int
@@ -125,6 +129,8 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
     quota: int
     full: bool
     dead: dict[str, int]
+    repeated: dict[str, int] = {}
+    commit_seconds: Latencies = Latencies()
 
 
 Restore: TypeAlias = Callable[[Message, str, str], Event]
@@ -189,6 +195,13 @@ class Partition(Protocol):
 
     def marks(self, name: str) -> Mapping[str, int]:
         """Return the positions that the subscription's sink keeps of itself."""
+        ...
+
+    async def stored_at(self, positions: Sequence[int]) -> Sequence[float | None]:
+        """Return when the events at these positions were stored, in Unix seconds; None for what is not there yet.
+
+        Raises `Retry` when it cannot be read.
+        """
         ...
 
     def statistics(self) -> Statistics:

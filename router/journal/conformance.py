@@ -156,6 +156,28 @@ class JournalSuite:
             assert [p.position for p in await partition.parked("d/s", 3)] == [2, 4, 3]
             assert [d.position for d in await partition.dead_letters("d/s", 3, 1)] == [5]
 
+    async def test_what_was_committed_is_read_back_at_once_while_others_write(self, tmp_path: Path) -> None:
+        """Or an event that was delivered from the parked ones would be read, and delivered, again."""
+
+        async def write() -> None:
+            number = 0
+            while True:
+                number += 1
+                await partition.append([event(b"x" * 50_000, name=f"{number}")])
+                await anyio.sleep(0.0001)
+
+        async with self.opened(tmp_path) as partition, anyio.create_task_group() as tasks:
+            tasks.start_soon(write)
+            for position in range(1, 200):
+                parked = Parked(due=1.0, times=0, **_trouble(position, b"x"))
+                partition.commit("d/s", MARK, Change(parked=[parked]))
+                await anyio.sleep(0.001 * (position % 3))
+                assert [p.position for p in await partition.parked("d/s", 10)] == [position]
+                partition.commit("d/s", MARK, Change(unparked=[position]))
+                await anyio.sleep(0.001 * (position % 5))
+                assert not await partition.parked("d/s", 10)
+            tasks.cancel_scope.cancel()
+
     async def test_a_forgotten_subscription_leaves_nothing(self, tmp_path: Path) -> None:
         """Its name is as good as new."""
         async with self.opened(tmp_path) as partition:

@@ -265,6 +265,12 @@ class Database:
             rows.close()
         return batches
 
+    def stored_at(self, positions: Sequence[int]) -> list[float | None]:
+        """Return when the batches that hold these positions were written, in Unix seconds; None at the head."""
+        query = "SELECT received, first + count FROM batches WHERE first <= ? ORDER BY first DESC LIMIT 1"
+        found = [self._sql.execute(query, (position,)).fetchone() for position in positions]
+        return [row[0] if row and p < row[1] else None for p, row in zip(positions, found, strict=True)]
+
     def seen(self, since: float) -> Iterator[tuple[float, bytes]]:
         """Yield (received, ids) of the batches received from `since` (Unix seconds) on, in order."""
         for table in ("seen", "batches"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import Path
@@ -55,7 +56,8 @@ class _MemoryPartition:
         self._marks: dict[str, dict[str, int]] = {}
         self._active: frozenset[str] = frozenset()
         self._follower: Follower | None = None
-        self._duplicates = 0
+        self._repeated: Counter[str] = Counter()
+        self._stored: list[float] = []
         self._commits = 0
 
     @property
@@ -78,14 +80,16 @@ class _MemoryPartition:
         for event in events:
             key = bytes.fromhex(event.id)
             if key in fresh or key in self._seen:
-                self._duplicates += 1
+                self._repeated[event.source] += 1
             else:
                 fresh[key] = event
         if not fresh:
             return
         segment = Segment(self.head, list(fresh.values()))
-        self._seen.add(list(fresh), time.time())
+        now = time.time()
+        self._seen.add(list(fresh), now)
         self._events.extend(segment.events)
+        self._stored += [now] * len(segment.events)
         self._commits += 1
         if self._follower:
             self._follower(segment)
@@ -129,11 +133,15 @@ class _MemoryPartition:
     def marks(self, name: str) -> Mapping[str, int]:
         return dict(self._marks.get(name, {}))
 
+    async def stored_at(self, positions: Sequence[int]) -> Sequence[float | None]:
+        return [self._stored[max(p - self._tail, 0)] if p < self.head else None for p in positions]
+
     def statistics(self) -> Statistics:
         return Statistics(
             head=self.head,
             tail=self._tail,
-            duplicates=self._duplicates,
+            duplicates=self._repeated.total(),
+            repeated=dict(self._repeated),
             commits=self._commits,
             bytes=0,
             quota=0,
@@ -144,5 +152,5 @@ class _MemoryPartition:
     def _forget(self) -> None:
         """Drop what every active subscription has settled."""
         needed = min((p.position for n, p in self._progress.items() if n in self._active), default=self.head)
-        del self._events[: needed - self._tail]
+        del self._events[: needed - self._tail], self._stored[: needed - self._tail]
         self._tail = max(self._tail, needed)

@@ -13,7 +13,7 @@ import math
 import os
 import sqlite3
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncGenerator, Generator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
@@ -44,6 +44,7 @@ from router.journal import (
 from router.journal.database import Database, StoredTrouble, Sweep, Write, pack
 from router.journal.inspection import SqliteInspection, events_of
 from router.journal.seen import Seen
+from router.latency import Latency
 from router.units import Duration, Size
 
 GROUP = 4096
@@ -139,10 +140,10 @@ class _Waiting:
 
 
 class _Group(msgspec.Struct):
-    """What one commit writes of the appends: the new events, without their duplicates."""
+    """What one commit writes of the appends: the new events; and how many were not new, by source."""
 
     fresh: dict[bytes, Event]
-    duplicates: int
+    repeated: Counter[str]
 
 
 class _SqlitePartition:
@@ -167,7 +168,9 @@ class _SqlitePartition:
         self._used = database.used()
         self._swept = 0.0
         self._noted = 0.0
-        self._duplicates = 0
+        self._writing = False
+        self._repeated: Counter[str] = Counter()
+        self._latency = Latency()
         self._commits = 0
 
     async def recall(self) -> None:
@@ -258,8 +261,8 @@ class _SqlitePartition:
         return [DeadLetter(kind=row.rest[0], **self._trouble(row)) for row in rows]
 
     async def _wait_written(self) -> None:
-        """Wait until what was committed can be read."""
-        if self._changes or self._dirty:
+        """Wait until what was committed can be read, also what the writer has in hand."""
+        if self._owing or self._writing:
             await self.flush()
 
     def _trouble(self, row: StoredTrouble) -> dict[str, Any]:
@@ -274,6 +277,12 @@ class _SqlitePartition:
             "last_try": row.last_try,
         }
 
+    async def stored_at(self, positions: Sequence[int]) -> Sequence[float | None]:
+        try:
+            return await to_thread.run_sync(self._reader.stored_at, positions, limiter=self._read_limiter)
+        except sqlite3.Error as error:
+            raise Retry(f"the journal cannot be read: {error}") from error
+
     def marks(self, name: str) -> Mapping[str, int]:
         return dict(self._marks.get(name, {}))
 
@@ -281,7 +290,9 @@ class _SqlitePartition:
         return Statistics(
             head=self._head,
             tail=self._tail,
-            duplicates=self._duplicates,
+            duplicates=self._repeated.total(),
+            repeated=dict(self._repeated),
+            commit_seconds=self._latency.snapshot(),
             commits=self._commits,
             bytes=self._used,
             quota=self._config.quota,
@@ -331,15 +342,20 @@ class _SqlitePartition:
             self._noted = time.monotonic()
         events = list(group.fresh.values())
         write = self._plan(group, events, progress, changes)
+        started = time.monotonic()
         try:
+            self._writing = True
             swept = await to_thread.run_sync(partial(self._store, write))
         except BaseException:
             self._dirty = progress | self._dirty
             self._changes = changes + self._changes
             raise
+        finally:
+            self._writing = False
+        self._latency.observe(time.monotonic() - started)
         self._used, self._tail = swept or (self._used + len(write.body) + len(write.ids), self._tail)
         self._commits += 1
-        self._duplicates += group.duplicates
+        self._repeated += group.repeated
         if events:
             segment = Segment(self._head, events)
             self._head = segment.end
@@ -349,16 +365,16 @@ class _SqlitePartition:
 
     def _gather(self, taken: Sequence[_Waiting]) -> _Group:
         fresh: dict[bytes, Event] = {}
-        duplicates = 0
+        repeated: Counter[str] = Counter()
         seen = self._seen
         for waiting in taken:
             for event in waiting.events:
                 key = bytes.fromhex(event.id)
                 if key in fresh or key in seen:
-                    duplicates += 1
+                    repeated[event.source] += 1
                 else:
                     fresh[key] = event
-        return _Group(fresh, duplicates)
+        return _Group(fresh, repeated)
 
     def _plan(
         self,

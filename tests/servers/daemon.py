@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,7 +83,8 @@ class Daemon:
         return self.process.wait(30)
 
     def status(self) -> Any:
-        return json.loads(self.cli("status", str(self.config), "--json").stdout)
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.admin}/status", timeout=10) as answer:
+            return json.load(answer)
 
     def verify(self) -> Any:
         return json.loads(self.cli("verify", str(self.config), "--json").stdout)
