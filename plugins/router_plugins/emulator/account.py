@@ -1,4 +1,4 @@
-"""One cloud account in one region: its queues, topics, subscriptions and rules, and what a publication reaches.
+"""One cloud account in one region: its queues, topics and subscriptions, and what a publication reaches.
 
 Everything here is synchronous and pure but for the clock; what must be pushed over HTTP is returned.
 """
@@ -6,16 +6,17 @@ Everything here is synchronous and pure but for the clock; what must be pushed o
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from random import Random
 from typing import TypeVar
 
 import msgspec
 
 from router_plugins.emulator import checks, dead_letters, xml
 from router_plugins.emulator.errors import ServiceError
+from router_plugins.emulator.faults import FARTHEST, Faults, happens
 from router_plugins.emulator.ledger import Origin
 from router_plugins.emulator.queue import Queue, new_message_id
 from router_plugins.emulator.queued import DEFAULT_PRIORITY, Clock, LostLease, QueueAttributes, Stored
-from router_plugins.emulator.rules import ACTIVATION, Rule, RuleOrder, rule_of, subscription_name
 from router_plugins.emulator.topic import (
     Push,
     Subscription,
@@ -41,22 +42,22 @@ class Account:
         clock: Clock,
         *,
         fast: float = 1,
-        rule_delay: float = ACTIVATION,
         lost: LostLease = "MessageNotExist",
         arrived: Callable[[str], None] = lambda _: None,
+        faults: Callable[[], Faults] = Faults,
     ) -> None:
         self.number = number
         self.region = region
         self.logging_bucket = ""
         self.queues: dict[str, Queue] = {}
         self.topics: dict[str, Topic] = {}
-        self.rules: dict[str, Rule] = {}
         self.undeliverable = 0
         self._clock = clock
         self._fast = fast
-        self._rule_delay = rule_delay
         self._lost: LostLease = lost
         self._arrived = arrived
+        self._faults = faults
+        self._random = Random()  # noqa: S311 - which messages come twice or late when they are told to
 
     @property
     def resource(self) -> str:
@@ -82,8 +83,9 @@ class Account:
             return _unchanged(there.attributes == attributes, "QueueAlreadyExist")
         checks.check_policy(name, attributes.dlq_policy)
         self.queues[name] = Queue(
-            name, attributes, self._clock, fast=self._fast, lost=self._lost, bury=self._bury_of_queue
-        )
+            name, attributes, self._clock, fast=self._fast, lost=self._lost, bury=self._bury_of_queue,
+            straggle=self._straggle,
+        )  # fmt: skip
         return True
 
     def change_queue(self, name: str, attributes: QueueAttributes) -> None:
@@ -109,7 +111,7 @@ class Account:
         """Put a message into a queue; `delay` in seconds. Raises `InvalidArgument`."""
         xml.check_writable(body)
         stored = queue.send(body, delay=delay, priority=priority, extra=extra, group=group)
-        self._arrived(queue.name)
+        self._settle_in(queue, stored)
         return stored
 
     def create_topic(self, name: str, attributes: TopicAttributes) -> bool:
@@ -156,31 +158,6 @@ class Account:
         """Delete the subscription; one that is not there is no error."""
         self.topic(topic).subscriptions.pop(name, None)
 
-    def create_rule(self, order: RuleOrder) -> Rule:
-        """Make a rule, with its topic and subscriptions when it has endpoints; raises before it changes anything."""
-        if order.name in self.rules:
-            raise ServiceError("RuleAlreadyExist")
-        for endpoint in order.endpoints:
-            checks.check_endpoint(endpoint, self.resource)
-        delay = self._rule_delay if order.delay is None else order.delay
-        rule = rule_of(order, self._clock(), delay / self._fast)
-        if rule.own_topic:
-            self.create_topic(rule.topic, TopicAttributes())
-        for number, endpoint in enumerate(rule.endpoints):
-            attributes = SubscriptionAttributes(
-                endpoint=endpoint, notify_strategy=order.strategy, notify_content_format=order.content_format
-            )
-            self.subscribe(rule.topic, subscription_name(rule, number), attributes)
-        self.rules[rule.name] = rule
-        return rule
-
-    def delete_rule(self, name: str) -> None:
-        """Delete the rule, and the topic that was made for it; raise `RuleNotExist`."""
-        rule = _found(self.rules, name, "RuleNotExist")
-        del self.rules[name]
-        if rule.own_topic:
-            self.delete_topic(rule.topic)
-
     def publish(
         self, topic_name: str, body: str, tag: str = "", origin: Origin | None = None
     ) -> tuple[TopicMessage, list[Push]]:
@@ -210,8 +187,7 @@ class Account:
             return
         if origin is not None:
             origin.ledger.queued(origin.index)
-        queue.send(body, extra=extra, origin=origin)
-        self._arrived(queue_name)
+        self._settle_in(queue, queue.send(body, extra=extra, origin=origin))
 
     def bury(self, push: Push, subscription: Subscription) -> None:
         """Put what a subscription gave up on into its dead-letter queue, if it has one."""
@@ -220,6 +196,16 @@ class Account:
             source = f"{self.resource}/topics/{subscription.topic}/subscriptions/{subscription.name}"
             extra = dead_letters.properties("TOPIC", source, push.message.message_id)
             self.put(queue_name, push.message.body, push.message.origin, extra)
+
+    def _settle_in(self, queue: Queue, stored: Stored) -> None:
+        """Tell who waits; put the message in once more, outside of the books, when duplicates are ordered."""
+        self._arrived(queue.name)
+        if happens(self._faults().duplicates, self._random):
+            queue.accept(stored)
+            self._arrived(queue.name)
+
+    def _straggle(self) -> int:
+        return self._random.randint(1, FARTHEST) if happens(self._faults().reordering, self._random) else 0
 
     def _bury_of_queue(self, queue: Queue, message: Stored, origin: Origin | None) -> bool:
         """Move a queue's dead letter; its age counts on from its first sending."""
@@ -233,19 +219,6 @@ class Account:
         target.accept(letter, origin=origin)
         self._arrived(target.name)
         return True
-
-    def publish_result(self, event_type: str, region: str, body: str, origin: Origin) -> list[Push]:
-        """Publish a result through every active rule that wants it; return the pushes to make."""
-        now = self._clock()
-        rules = [rule for rule in self.rules.values() if rule.wants(event_type, region, now)]
-        origin.ledger.sent(origin.index, tuple(rule.name for rule in rules))
-        pushes: list[Push] = []
-        for rule in rules:
-            if rule.topic in self.topics:
-                pushes += self.publish(rule.topic, body, origin=origin)[1]
-            else:
-                self.undeliverable += 1
-        return pushes
 
 
 def _found(mapping: Mapping[str, T], name: str, code: str) -> T:

@@ -81,7 +81,7 @@ class Admin:
                 "certificate": service.certificate_url,
                 "queues": len(account.queues),
                 "topics": len(account.topics),
-                "rules": len(account.rules),
+                "rules": len(service.rules.by_name),
                 "pushes_pending": service.pushes.pending(),
                 "undeliverable": account.undeliverable,
             }
@@ -89,14 +89,14 @@ class Admin:
 
     async def _rules(self, _request: web.Request) -> web.Response:
         now = self._service.clock()
-        rules = self._account.rules.values()
+        rules = self._service.rules.by_name.values()
         return json_reply([{**msgspec.to_builtins(rule), "active": now >= rule.active_from} for rule in rules])
 
     async def _create_rule(self, request: web.Request) -> web.Response:
-        return json_reply(self._account.create_rule(await order_of(request, RuleOrder)), 201)
+        return json_reply(self._service.rules.create(await order_of(request, RuleOrder)), 201)
 
     async def _delete_rule(self, request: web.Request) -> web.Response:
-        self._account.delete_rule(request.match_info["name"])
+        self._service.rules.delete(request.match_info["name"])
         return web.Response(status=204)
 
     async def _queues(self, _request: web.Request) -> web.Response:
@@ -155,7 +155,14 @@ class Admin:
         return json_reply({"message_id": self._service.publish(request.match_info["name"], order.body, order.tag)}, 201)
 
     async def _subscriptions(self, _request: web.Request) -> web.Response:
-        return json_reply([s for topic in self._account.topics.values() for s in topic.subscriptions.values()])
+        backoff_of = self._service.pushes.backoff_of
+        return json_reply(
+            [
+                {**msgspec.to_builtins(s), "backoff": backoff_of(s.topic, s.name)}
+                for topic in self._account.topics.values()
+                for s in topic.subscriptions.values()
+            ]
+        )
 
     async def _subscribe(self, request: web.Request) -> web.Response:
         order = await order_of(request, SubscriptionOrder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,7 @@ import msgspec
 import typer
 
 from router import RouterError
-from router_plugins.emulator import remote
+from router_plugins.emulator import subcommands
 from router_plugins.emulator.credentials import access_key_of
 from router_plugins.emulator.rules import ACTIVATION
 from router_plugins.emulator.service import Emulator
@@ -21,8 +22,8 @@ WRONG_USAGE = 2
 
 HELP = """Emulate DirectMail's event rules and MNS (topics, queues, signed pushes) on this machine.
 
-Without a subcommand it runs until SIGTERM or SIGINT; the subcommands speak to one that runs. Any client of MNS can
-use it. With the official SDK (pip install aliyun-mns-sdk):
+Without a subcommand it runs until SIGTERM or SIGINT; the subcommands speak to one that runs, and so does the page at
+http://127.0.0.1:6060/emulator. Any client of MNS can use it. With the official SDK (pip install aliyun-mns-sdk):
 
 \b
     from mns.account import Account
@@ -31,11 +32,23 @@ use it. With the official SDK (pip install aliyun-mns-sdk):
     queue.set_encoding(False)          # DirectMail's results are not base64
     print(queue.receive_message(wait_seconds=10).message_body)
 
-Example: router emulator --listen 127.0.0.1:6060 --fast 100 --rule-delay 0
+\b
+Example:
+    router emulator --listen 127.0.0.1:6060 --fast 10 --rule-delay 0
+    router emulator queue create results
+    router emulator send results "env_id=1&rcpt=a@b.example&status=0"
 """
 
+
+class LostLeaseName(Enum):
+    """`LostLease` for typer."""
+
+    MESSAGE_NOT_EXIST = "MessageNotExist"
+    RECEIPT_HANDLE_ERROR = "ReceiptHandleError"
+
+
 emulator = typer.Typer(help=HELP, no_args_is_help=False)
-remote.add_commands(emulator)
+subcommands.add_commands(emulator)
 
 
 @emulator.callback(invoke_without_command=True)
@@ -52,6 +65,10 @@ def run(
     fast: Annotated[float, typer.Option(min=0.001, help="Divide the service's own waits by this.")] = 1,
     rule_delay: Annotated[float, typer.Option(min=0, help="Seconds until a new rule takes effect.")] = ACTIVATION,
     in_flight: Annotated[int, typer.Option(min=1, help="Pushes at once for each subscription.")] = 64,
+    long_polls: Annotated[int, typer.Option(min=0, help="Receivers that may wait at each queue.")] = 1000,
+    lost_lease: Annotated[
+        LostLeaseName, typer.Option(help="The error for an expired handle; the documents are split.")
+    ] = LostLeaseName.MESSAGE_NOT_EXIST,
     certificate: Annotated[Path | None, typer.Option(help="Write the certificate to this file, to pin it.")] = None,
 ) -> None:
     """Run the emulator, unless there is a subcommand."""
@@ -59,7 +76,10 @@ def run(
         return
     try:
         host, port = _address(listen)
-        settings = Emulator(fast=fast, rule_delay=rule_delay, state=state, in_flight=in_flight)
+        settings = Emulator(
+            fast=fast, rule_delay=rule_delay, state=state, in_flight=in_flight,
+            long_polls=long_polls, lost_lease=lost_lease.value,
+        )  # fmt: skip
         if access_key:
             settings = msgspec.structs.replace(settings, access_keys=tuple(map(access_key_of, access_key)))
         anyio.run(_serve, settings, host, port, certificate, backend_options={"use_uvloop": sys.platform != "win32"})

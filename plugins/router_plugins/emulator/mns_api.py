@@ -12,7 +12,7 @@ from aiohttp import web
 from router_plugins.emulator import wire
 from router_plugins.emulator.credentials import AccessKey
 from router_plugins.emulator.errors import ServiceError
-from router_plugins.emulator.faults import Faults
+from router_plugins.emulator.faults import Faults, happens
 from router_plugins.emulator.queue_api import QueueApi
 from router_plugins.emulator.queued import Clock
 from router_plugins.emulator.topic_api import TopicApi
@@ -76,19 +76,16 @@ class MnsApi:
             if faults.slow:
                 await anyio.sleep(faults.slow)
             try:
-                chosen = _failing if self._happens(faults.errors) else operation
+                chosen = _failing if happens(faults.errors, self._random) else operation
                 response = await chosen(await wire.checked(request, self._keys, self._clock))
             except ServiceError as error:
                 response = wire.refusal(error, request_id, f"http://{request.host}")
-            if self._happens(faults.lost_answers) and request.transport is not None:
+            if happens(faults.lost_answers, self._random) and request.transport is not None:
                 request.transport.abort()
             wire.dress(response, request_id, faults.clock_skew, self._clock())
             return response
 
         return answer
-
-    def _happens(self, share: float) -> bool:
-        return bool(share) and self._random.random() < share
 
 
 async def _failing(_call: wire.Call) -> web.Response:

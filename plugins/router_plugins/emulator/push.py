@@ -18,7 +18,7 @@ from anyio.abc import TaskGroup
 
 from router_plugins.emulator.account import Account
 from router_plugins.emulator.backoff import overtaken
-from router_plugins.emulator.faults import Faults
+from router_plugins.emulator.faults import Faults, happens
 from router_plugins.emulator.lane import Lane, Try, Turn
 from router_plugins.emulator.push_connection import PushConnection
 from router_plugins.emulator.push_request import Signer, is_loopback
@@ -84,11 +84,16 @@ class Pushes:
         """Begin to make these pushes."""
         reordering = self._faults().reordering
         for push in pushes:
-            self._add(Try(push, 1), self._random.random() if self._happens(reordering) else 0.0)
+            self._add(Try(push, 1), self._random.random() if happens(reordering, self._random) else 0.0)
 
     def pending(self) -> int:
         """Return how many pushes wait or are under way."""
         return sum(lane.pending for lane in self._lanes.values())
+
+    def backoff_of(self, topic: str, subscription: str) -> int:
+        """Return the level of a subscription's backoff, 0 for none."""
+        lane = self._lanes.get((topic, subscription))
+        return 0 if lane is None else lane.backoff.level
 
     def _add(self, one: Try, wait: float) -> None:
         key = (one.push.subscription.topic, one.push.subscription.name)
@@ -156,7 +161,7 @@ class Pushes:
         if answered:
             if origin is not None:
                 origin.ledger.answered(origin.index)
-            if self._happens(self._faults().duplicates):
+            if happens(self._faults().duplicates, self._random):
                 self._add(Try(one.push, one.attempt + 1, surplus=True), 0.0)
             return None
         wait = redelivery_wait(current.attributes.notify_strategy, one.attempt, self._random)
@@ -175,9 +180,6 @@ class Pushes:
     def _current(self, key: tuple[str, str]) -> Subscription | None:
         topic = self._account.topics.get(key[0])
         return None if topic is None else topic.subscriptions.get(key[1])
-
-    def _happens(self, share: float) -> bool:
-        return bool(share) and self._random.random() < share
 
     async def _request(
         self, push: Push, subscription: Subscription, connection: PushConnection | None

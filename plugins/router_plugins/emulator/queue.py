@@ -32,7 +32,7 @@ class _Held(msgspec.Struct, eq=False):
 
 
 class Queue:
-    """One queue; `bury` takes the dead letters of its policy.
+    """One queue; `bury` takes the dead letters of its policy, `straggle` says how many places a message falls behind.
 
     A message is in exactly one place: the heap of those to receive, by priority and age, the heap of those that
     wait for a time, or behind another of its group. Each wait has a ticket; one that was changed or ended leaves a
@@ -48,6 +48,7 @@ class Queue:
         fast: float = 1,
         lost: LostLease = "MessageNotExist",
         bury: Bury | None = None,
+        straggle: Callable[[], int] = lambda: 0,
     ) -> None:
         self.name = name
         self.attributes = attributes
@@ -56,10 +57,11 @@ class Queue:
         self._fast = fast
         self._lost: LostLease = lost
         self._bury = bury
+        self._straggle = straggle
         self._groups: Groups[_Held] = Groups()
         self._numbers = 0
         self._tickets = 0
-        self._ready: list[tuple[int, int, _Held]] = []
+        self._ready: list[tuple[int, int, int, _Held]] = []
         self._waiting: list[tuple[float, int, _Held]] = []
         self._leased: dict[str, _Held] = {}
         self._delayed = 0
@@ -103,7 +105,7 @@ class Queue:
         policy = self.attributes.dlq_policy
         leases: list[Lease] = []
         while self._ready and len(leases) < count:
-            _, _, held = heappop(self._ready)
+            _, _, _, held = heappop(self._ready)
             spent = bool(policy.queue) and held.dequeues >= policy.max_receive_count
             if self._too_old(held, now) or (spent and self._buried(held)):
                 self._forget(held)
@@ -117,8 +119,8 @@ class Queue:
     def peek(self, count: int = 1) -> list[Lease]:
         """Show up to `count` messages that could be received, and change nothing."""
         now = self._settle()
-        fresh = (entry for entry in self._ready if not self._too_old(entry[2], now))
-        return [_lease_of(held) for _, _, held in nsmallest(count, fresh)]
+        fresh = (entry for entry in self._ready if not self._too_old(entry[3], now))
+        return [_lease_of(held) for _, _, _, held in nsmallest(count, fresh)]
 
     def delete(self, handle: str) -> None:
         """Delete a leased message; raises `ReceiptHandleError`, or what `lost` says when the lease is over."""
@@ -159,7 +161,7 @@ class Queue:
     def contents(self) -> list[tuple[Stored, float]]:
         """Return every message in the order of sending, with the Unix seconds from when it can be received."""
         waiting = [entry[2] for entry in self._waiting if not _is_stale(entry)]
-        ready = [entry[2] for entry in self._ready]
+        ready = [entry[3] for entry in self._ready]
         held = sorted([*waiting, *ready, *self._groups.behind()], key=lambda one: one.number)
         return [(one.message, one.visible) for one in held]
 
@@ -179,7 +181,11 @@ class Queue:
             self._delayed += 1
             self._wait(held)
         else:
-            heappush(self._ready, (held.message.priority, held.number, held))
+            self._make_ready(held)
+
+    def _make_ready(self, held: _Held) -> None:
+        place = held.number + self._straggle()
+        heappush(self._ready, (held.message.priority, place, held.number, held))
 
     def _forget(self, held: _Held) -> None:
         """Remove a message for good; the one behind it in its group is free then."""
@@ -204,7 +210,7 @@ class Queue:
             self._delayed -= not held.handle
             self._leased.pop(held.handle, None)
             held.handle = ""
-            heappush(self._ready, (held.message.priority, held.number, held))
+            self._make_ready(held)
         return now
 
     def _too_old(self, held: _Held, now: float) -> bool:

@@ -12,9 +12,9 @@ import anyio
 import msgspec
 from anyio.abc import TaskGroup
 
-from router_plugins.emulator.account import Account
 from router_plugins.emulator.campaign import Plan, Result, campaign
 from router_plugins.emulator.errors import ServiceError
+from router_plugins.emulator.event_rules import EventRules
 from router_plugins.emulator.forms import render
 from router_plugins.emulator.ledger import CampaignLedger, Origin
 from router_plugins.emulator.topic import Push
@@ -37,10 +37,11 @@ class CampaignOrder(Plan, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class Campaigns:
-    """The campaigns of one emulator, in the order of their start."""
+    """The campaigns of one emulator, in the order of their start; `owner` is the cloud account's number."""
 
-    def __init__(self, account: Account, push: Callable[[Sequence[Push]], None], tasks: TaskGroup) -> None:
-        self._account = account
+    def __init__(self, rules: EventRules, owner: str, push: Callable[[Sequence[Push]], None], tasks: TaskGroup) -> None:
+        self._rules = rules
+        self._owner = owner
         self._push = push
         self._tasks = tasks
         self._ledgers: dict[str, CampaignLedger] = {}
@@ -80,9 +81,9 @@ class Campaigns:
         ledger.finished = True
 
     def _publish(self, ledger: CampaignLedger, result: Result) -> None:
-        body = render(result, self._account.number)
+        body = render(result, self._owner)
         origin = Origin(ledger, result.index)
-        self._push(self._account.publish_result(result.type, result.region, body, origin))
+        self._push(self._rules.publish(result.type, result.region, body, origin))
 
 
 def _with_echoes(order: CampaignOrder) -> Iterator[Result]:

@@ -22,7 +22,8 @@ from router_plugins.emulator.account import Account
 from router_plugins.emulator.admin import Admin
 from router_plugins.emulator.certificate import CERTIFICATE_FILE, Identity, kept_identity, make_identity
 from router_plugins.emulator.credentials import AccessKey
-from router_plugins.emulator.faults import Faults
+from router_plugins.emulator.event_rules import EventRules
+from router_plugins.emulator.faults import Faults, happens
 from router_plugins.emulator.ledger import CampaignLedger
 from router_plugins.emulator.mns_api import MnsApi
 from router_plugins.emulator.polls import LongPolls
@@ -95,10 +96,11 @@ class Service:
             settings.region,
             self.clock,
             fast=settings.fast,
-            rule_delay=settings.rule_delay,
             lost=settings.lost_lease,
             arrived=self.polls.arrived,
+            faults=lambda: self.faults,
         )
+        self.rules = EventRules(self.account, self.clock, delay=settings.rule_delay, fast=settings.fast)
         certificate = b64encode(self.certificate_url.encode()).decode()
         self.pushes = Pushes(
             self.account,
@@ -109,7 +111,7 @@ class Service:
             fast=settings.fast,
             in_flight=settings.in_flight,
         )
-        self.campaigns = Campaigns(self.account, self.pushes.start, tasks)
+        self.campaigns = Campaigns(self.rules, settings.account, self.pushes.start, tasks)
         self._settings = settings
         self._random = Random()  # noqa: S311 - which leases end when they are told to
 
@@ -148,7 +150,7 @@ class Service:
 
     def create_rule(self, order: RuleOrder) -> Rule:
         """Create an event rule."""
-        return self.account.create_rule(order)
+        return self.rules.create(order)
 
     def publish(self, topic: str, body: str, tag: str = "") -> str:
         """Publish a message to a topic; return its id."""
@@ -179,24 +181,24 @@ class Service:
         if folder is None:
             yield
             return
-        snapshot.load(folder, self.account)
+        snapshot.load(folder, self.account, self.rules)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._save_now_and_then, folder)
             yield
             tasks.cancel_scope.cancel()
-        snapshot.save(folder, snapshot.taken(self.account))
+        snapshot.save(folder, snapshot.taken(self.account, self.rules))
 
     async def _save_now_and_then(self, folder: Path) -> None:
         saved = b""
         while True:
             await anyio.sleep(_SAVE_EVERY)
-            content = snapshot.taken(self.account)
+            content = snapshot.taken(self.account, self.rules)
             if content != saved:
                 await anyio.to_thread.run_sync(snapshot.save, folder, content)
                 saved = content
 
     def _lease_ends(self) -> bool:
-        return bool(self.faults.expired_handles) and self._random.random() < self.faults.expired_handles
+        return happens(self.faults.expired_handles, self._random)
 
     async def _certificate(self, _request: web.Request) -> web.Response:
         return web.Response(body=self.certificate_pem, content_type="application/x-pem-file")

@@ -12,6 +12,7 @@ import msgspec
 
 from router import RouterError
 from router_plugins.emulator.account import Account
+from router_plugins.emulator.event_rules import EventRules
 from router_plugins.emulator.queued import QueueAttributes, Stored
 from router_plugins.emulator.rules import Rule
 from router_plugins.emulator.topic import Subscription, TopicAttributes
@@ -43,11 +44,11 @@ class Snapshot(msgspec.Struct, frozen=True):
     rules: list[Rule]
 
 
-def taken(account: Account) -> bytes:
+def taken(account: Account, rules: EventRules) -> bytes:
     """Return the account as bytes."""
     queues = [KeptQueue(q.name, q.attributes, q.contents()) for q in account.queues.values()]
     topics = [KeptTopic(t.name, t.attributes, list(t.subscriptions.values())) for t in account.topics.values()]
-    return msgspec.msgpack.encode(Snapshot(queues, topics, list(account.rules.values())))
+    return msgspec.msgpack.encode(Snapshot(queues, topics, list(rules.by_name.values())))
 
 
 def save(folder: Path, content: bytes) -> None:
@@ -61,7 +62,7 @@ def save(folder: Path, content: bytes) -> None:
     new.replace(folder / FILE)
 
 
-def load(folder: Path, account: Account) -> None:
+def load(folder: Path, account: Account, rules: EventRules) -> None:
     """Fill a new account from the folder's file, if there is one; raises `RouterError` if it is damaged."""
     file = folder / FILE
     if not file.exists():
@@ -76,4 +77,4 @@ def load(folder: Path, account: Account) -> None:
     for topic in kept.topics:
         account.create_topic(topic.name, topic.attributes)
         account.topic(topic.name).subscriptions.update({s.name: s for s in topic.subscriptions})
-    account.rules.update({rule.name: rule for rule in kept.rules})
+    rules.by_name.update({rule.name: rule for rule in kept.rules})

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 NAMESPACE = "http://mns.aliyuncs.com/doc/v1/"
 
+_DEEPEST = 8
+"""Levels of elements in a request body at most; the deepest that the documents know has five."""
+
 _UNSPEAKABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that XML 1.0 has no way to write, not even as a reference."""
 
@@ -30,9 +33,21 @@ def parse(body: bytes, root: str) -> Element:
         element: Element = fromstring(body)
     except (ParseError, DefusedXmlException, ValueError) as error:
         raise ServiceError("MalformedXML") from error
+    if _deeper_than(element, _DEEPEST):
+        raise ServiceError("MalformedXML")
     if local_name(element) != root:
         raise ServiceError("MalformedXML", f"The root element is {local_name(element)}, not {root}.")
     return element
+
+
+def _deeper_than(element: Element, levels: int) -> bool:
+    """Say whether elements are nested deeper, without recursion: what is copied later is copied with it."""
+    level = [element]
+    for _ in range(levels):
+        level = [child for parent in level for child in parent]
+        if not level:
+            return False
+    return True
 
 
 def local_name(element: Element) -> str:

@@ -168,6 +168,15 @@ def test_the_command_serves_its_subcommands_and_stops_cleanly(running: tuple[sub
     run("subscription", "create", "t", "s", "--queue", "q")
     run("publish", "t", "by hand")
     assert json.loads(run("receive", "q", "--delete"))["body"] == "by hand"
+    run("send", "q", "for later")
+    assert json.loads(run("peek", "q"))["body"] == json.loads(run("peek", "q"))["body"] == "for later"
+    run("queue", "create", "dead")
+    url = "http://127.0.0.1:9/"
+    run("subscription", "create", "t", "s2", "--endpoint", url, "--format", "XML", "--dead-letter", "dead")
+    listed = {s["name"]: s for s in json.loads(run("subscription", "list", "--json"))}
+    assert listed["s2"]["attributes"]["DlqPolicy"]["DeadLetterTargetQueue"] == "dead"
+    run("subscription", "delete", "t", "s2")
+    assert json.loads(run("status"))["queues"] == 2
     run("campaign", "3")
     assert "r" in run("rule", "list")
     assert run("pushes") == "none\n"

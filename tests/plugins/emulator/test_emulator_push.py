@@ -5,18 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 from base64 import b64decode
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator
 from email.utils import parsedate_to_datetime
 from hashlib import md5
 from pathlib import Path
 from random import Random
 from time import time
-from typing import NamedTuple
 
 import anyio
 import pytest
-from anyio.abc import SocketStream
+from servers.push_endpoint import endpoint
 from yarl import URL
 
 from router_plugins.emulator import Emulator, Service
@@ -35,69 +33,6 @@ ODD = "env_id=1&err_msg=550 <&> 收件人 http://x/?a=1&&b=2"
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
-
-
-class Pushed(NamedTuple):
-    target: str
-    headers: dict[str, str]
-    """By the names as they came."""
-    body: bytes
-
-    @property
-    def lowered(self) -> dict[str, str]:
-        return {name.lower(): value for name, value in self.headers.items()}
-
-
-class Endpoint:
-    """An HTTP server that answers as told, the last answer for ever; "" closes the connection without one."""
-
-    def __init__(self, answers: Sequence[str]) -> None:
-        self.answers = list(answers)
-        self.pushed: list[Pushed] = []
-        self.connections = 0
-        self.url = ""
-        self._changed = anyio.Event()
-
-    async def wait(self, count: int) -> list[Pushed]:
-        with anyio.fail_after(5):
-            while len(self.pushed) < count:
-                await self._changed.wait()
-        return self.pushed
-
-    async def serve(self, stream: SocketStream) -> None:
-        self.connections += 1
-        received = b""
-        async with stream:
-            while True:
-                try:
-                    received += await stream.receive()
-                except (anyio.EndOfStream, anyio.BrokenResourceError):
-                    return
-                head, found, rest = received.partition(b"\r\n\r\n")
-                lines = head.decode().split("\r\n")
-                headers = dict(line.split(": ", 1) for line in lines[1:])
-                if not found or len(rest) < int(headers["Content-length"]):
-                    continue
-                received = b""
-                self.pushed.append(Pushed(lines[0], headers, rest))
-                self._changed.set()
-                self._changed = anyio.Event()
-                answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-                if not answer:
-                    return
-                await stream.send(f"HTTP/1.1 {answer}\r\n\r\n".encode())
-
-
-@asynccontextmanager
-async def endpoint(*answers: str, path: str = "/notifications") -> AsyncGenerator[Endpoint]:
-    made = Endpoint(answers or ["204 No Content"])
-    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
-    async with listener, anyio.create_task_group() as tasks:
-        port = listener.extra(anyio.abc.SocketAttribute.local_port)
-        made.url = f"http://127.0.0.1:{port}{path}"
-        tasks.start_soon(listener.serve, made.serve)
-        yield made
-        tasks.cancel_scope.cancel()
 
 
 @pytest.fixture

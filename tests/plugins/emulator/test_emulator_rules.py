@@ -7,6 +7,7 @@ import pytest
 from router_plugins.emulator.account import Account
 from router_plugins.emulator.campaign import Plan
 from router_plugins.emulator.errors import ServiceError
+from router_plugins.emulator.event_rules import EventRules
 from router_plugins.emulator.ledger import CampaignLedger, Origin
 from router_plugins.emulator.queued import QueueAttributes
 from router_plugins.emulator.rules import RuleOrder
@@ -37,6 +38,11 @@ def account(clock: Clock) -> Account:
 
 
 @pytest.fixture
+def rules(account: Account, clock: Clock) -> EventRules:
+    return EventRules(account, clock)
+
+
+@pytest.fixture
 def origin() -> Origin:
     return Origin(CampaignLedger("c1", Plan(results=1)), 0)
 
@@ -45,13 +51,22 @@ def received(account: Account) -> list[str]:
     return [lease.message.body for lease in account.queue("q").receive(16)]
 
 
-def test_a_rule_takes_effect_after_about_ten_minutes(account: Account, clock: Clock, origin: Origin) -> None:
-    account.create_rule(RuleOrder(name="r", types=("Deliver:SendFailed",), endpoints=(QUEUE,)))
+def test_a_rule_takes_effect_after_about_ten_minutes(
+    account: Account, rules: EventRules, clock: Clock, origin: Origin
+) -> None:
+    rules.create(RuleOrder(name="r", types=("Deliver:SendFailed",), endpoints=(QUEUE,)))
     clock.now += 599
-    account.publish_result("Deliver:SendFailed", "cn-hangzhou", "early", origin)
+    rules.publish("Deliver:SendFailed", "cn-hangzhou", "early", origin)
     clock.now += 1
-    account.publish_result("Deliver:SendFailed", "cn-hangzhou", "late", origin)
+    rules.publish("Deliver:SendFailed", "cn-hangzhou", "late", origin)
     assert received(account) == ["late"]
+
+
+def test_fast_divides_the_delay_of_a_rule(account: Account, clock: Clock) -> None:
+    rule = EventRules(account, clock, fast=100).create(
+        RuleOrder(name="r", types=("Deliver:SendFailed",), endpoints=(QUEUE,))
+    )
+    assert rule.active_from == clock.now + 6
 
 
 @pytest.mark.parametrize(
@@ -64,37 +79,41 @@ def test_a_rule_takes_effect_after_about_ten_minutes(account: Account, clock: Cl
     ],
 )
 def test_a_rule_publishes_its_event_types_of_its_region_only(
-    account: Account, origin: Origin, event_type: str, region: str, *, wanted: bool
+    account: Account, rules: EventRules, origin: Origin, event_type: str, region: str, *, wanted: bool
 ) -> None:
     types = ("dm:Deliver:Fail", "Deliver:Open")
-    account.create_rule(RuleOrder(name="r", types=types, endpoints=(QUEUE,), delay=0))
-    account.publish_result(event_type, region, "body", origin)
+    rules.create(RuleOrder(name="r", types=types, endpoints=(QUEUE,), delay=0))
+    rules.publish(event_type, region, "body", origin)
     assert received(account) == (["body"] if wanted else [])
     assert next(origin.ledger.lines()).rules == (("r",) if wanted else ())
 
 
-def test_endpoints_get_a_topic_and_subscriptions_of_their_own_that_go_with_the_rule(account: Account) -> None:
+def test_endpoints_get_a_topic_and_subscriptions_of_their_own_that_go_with_the_rule(
+    account: Account, rules: EventRules
+) -> None:
     endpoints = ("http://127.0.0.1:1/a", QUEUE)
-    rule = account.create_rule(RuleOrder(name="r", types=("Deliver:SendFailed",), endpoints=endpoints))
+    rule = rules.create(RuleOrder(name="r", types=("Deliver:SendFailed",), endpoints=endpoints))
     assert rule.topic == "mns-en-topics-dm-r-1492141488000"
     subscriptions = account.topic(rule.topic).subscriptions
     assert [(name, s.attributes.endpoint) for name, s in subscriptions.items()] == [
         ("mns-en-subs-dm-r-0-1492141488000", endpoints[0]),
         ("mns-en-subs-dm-r-1-1492141488000", endpoints[1]),
     ]
-    account.delete_rule("r")
+    rules.delete("r")
     assert list(account.topics) == ["t"]
 
 
-def test_a_rule_with_a_topic_leaves_the_topic_alone_when_it_is_deleted(account: Account) -> None:
-    account.create_rule(RuleOrder(name="r", types=("Deliver:SendFailed",), topic="t"))
-    account.delete_rule("r")
+def test_a_rule_with_a_topic_leaves_the_topic_alone_when_it_is_deleted(account: Account, rules: EventRules) -> None:
+    rules.create(RuleOrder(name="r", types=("Deliver:SendFailed",), topic="t"))
+    rules.delete("r")
     assert list(account.topics) == ["t"]
 
 
-def test_results_for_a_topic_that_does_not_exist_are_counted_and_lost(account: Account, origin: Origin) -> None:
-    account.create_rule(RuleOrder(name="r", types=("Deliver:SendFailed",), topic="missing", delay=0))
-    assert account.publish_result("Deliver:SendFailed", "cn-hangzhou", "body", origin) == []
+def test_results_for_a_topic_that_does_not_exist_are_counted_and_lost(
+    account: Account, rules: EventRules, origin: Origin
+) -> None:
+    rules.create(RuleOrder(name="r", types=("Deliver:SendFailed",), topic="missing", delay=0))
+    assert rules.publish("Deliver:SendFailed", "cn-hangzhou", "body", origin) == []
     assert account.undeliverable == 1
 
 
@@ -111,16 +130,16 @@ def test_results_for_a_topic_that_does_not_exist_are_counted_and_lost(account: A
     ],
 )
 def test_what_the_console_refuses_is_refused_and_leaves_nothing_behind(
-    account: Account, topic: str | None, endpoints: tuple[str, ...], types: tuple[str, ...]
+    account: Account, rules: EventRules, topic: str | None, endpoints: tuple[str, ...], types: tuple[str, ...]
 ) -> None:
     with pytest.raises(ServiceError) as caught:
-        account.create_rule(RuleOrder(name="r", types=types, topic=topic, endpoints=endpoints))
+        rules.create(RuleOrder(name="r", types=types, topic=topic, endpoints=endpoints))
     assert caught.value.code == "InvalidArgument"
-    assert (list(account.topics), account.rules) == (["t"], {})
+    assert (list(account.topics), rules.by_name) == (["t"], {})
 
 
-def test_a_rule_cannot_be_modified(account: Account) -> None:
-    account.create_rule(RuleOrder(name="r", types=("Deliver:SendFailed",), topic="t"))
+def test_a_rule_cannot_be_modified(rules: EventRules) -> None:
+    rules.create(RuleOrder(name="r", types=("Deliver:SendFailed",), topic="t"))
     with pytest.raises(ServiceError) as caught:
-        account.create_rule(RuleOrder(name="r", types=("Deliver:SendSuccessfully",), topic="t"))
+        rules.create(RuleOrder(name="r", types=("Deliver:SendSuccessfully",), topic="t"))
     assert caught.value.code == "RuleAlreadyExist"

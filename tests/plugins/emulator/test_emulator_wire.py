@@ -21,6 +21,9 @@ from router_plugins.mns.signing import authorization_v4, sign_v2, sign_v4
 pytestmark = pytest.mark.anyio
 SECRET = "testAccessKeySecret"
 MESSAGE = b'<Message xmlns="http://mns.aliyuncs.com/doc/v1"><MessageBody>%b</MessageBody></Message>'
+DEEP = b"<Message><MessageBody>x</MessageBody><UserProperties>%b</UserProperties></Message>" % (
+    b"<a>" * 50_000 + b"</a>" * 50_000
+)
 BOMB = b'<!DOCTYPE a [<!ENTITY b "bbbb"><!ENTITY c "&b;&b;">]><Message><MessageBody>&c;</MessageBody></Message>'
 
 
@@ -86,6 +89,14 @@ async def test_wrong_headers_are_refused_by_their_code(service: Service, changes
         ("POST", "/queues/q/messages", b"<Message><Mess", "MalformedXML"),
         ("POST", "/queues/q/messages", BOMB, "MalformedXML"),
         ("POST", "/queues/q/messages", b"<Topic/>", "MalformedXML"),
+        ("POST", "/queues/q/messages", DEEP, "MalformedXML"),
+        ("PUT", "/queues/q?metaoverride=true", b"<Queue><DlqPolicy>x</DlqPolicy></Queue>", "InvalidArgument"),
+        (
+            "PUT",
+            "/queues/q?metaoverride=true",
+            b"<Queue><DelaySeconds><a>1</a></DelaySeconds></Queue>",
+            "InvalidArgument",
+        ),
         ("POST", "/queues/q/messages", b"<Message/>", "InvalidArgument"),
         ("POST", "/queues/q/messages", MESSAGE % (b"x" * 65537), "InvalidArgument"),
         ("POST", "/queues/q/messages", b"x" * 1_100_000, "InvalidArgument"),
