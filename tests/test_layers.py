@@ -11,12 +11,12 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 LAYERS = [
-    {"errors", "event", "hint", "units"},
+    {"errors", "event", "hint", "latency", "units"},
     {"plugin"},
     {"journal", "match", "steps"},
     {"intake", "dispatch", "window", "agenda", "retry", "breaker", "settlement", "delivery", "verify"},
     {"config", "admin"},
-    {"running", "service"},
+    {"running", "explain", "service"},
     {"cli"},
 ]
 """The packages and modules of `router`, from the bottom up; within one layer, imports may go across but not round."""
