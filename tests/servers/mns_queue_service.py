@@ -44,6 +44,7 @@ class QueueService:
     faults: list[Fault | None] = field(default_factory=list[Fault | None])
     requests: list[str] = field(default_factory=list[str])
     tokens: set[str] = field(default_factory=set[str])
+    content_types: dict[str, str] = field(default_factory=dict[str, str])
     early: bool = False
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
     numbers: itertools.count[int] = field(default_factory=itertools.count)
@@ -142,6 +143,7 @@ async def queue_service() -> AsyncGenerator[QueueService]:
 
     async def answer(request: web.Request) -> web.StreamResponse:
         if request.method == "PUT":
+            service.content_types["PUT"] = request.headers.get("Content-Type", "")
             service.requests.append(f"PUT {request.raw_path}")
             return await service.put_visibility(request)
         return await service.answer(request)

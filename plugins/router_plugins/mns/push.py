@@ -20,6 +20,7 @@ from cryptography.x509 import load_pem_x509_certificate
 
 from router import ConfigError, Count, Emit, Secret, Source
 from router.units import Duration, Size
+from router_plugins.mns.callers import Callers
 from router_plugins.mns.certificate import DOCUMENTED_URLS, Certificates, TrustedUrls, key_of
 from router_plugins.mns.complaints import Complaints
 from router_plugins.mns.http import Answer, Front, Limits, Route, refusal
@@ -47,8 +48,8 @@ class MnsPush(Source, frozen=True, kw_only=True):
 
     A push is taken if its signature, its Date, its body's MD5 and its topic are right; else it gets 403. Counts:
     `bad_signature`, `body_mismatch`, `stale`, `wrong_certificate_url`, `no_certificate`, `wrong_topic`,
-    `unavailable`, and of the HTTP layer `bad_request`, `unknown_path`, `too_large`, `slow_sender`, `overloaded`,
-    `too_many_connections`.
+    `wrong_address`, `unavailable`, and of the HTTP layer `bad_request`, `unknown_path`, `too_large`, `slow_sender`,
+    `overloaded`, `too_many_connections`.
     """
 
     listen: str
@@ -60,6 +61,12 @@ class MnsPush(Source, frozen=True, kw_only=True):
 
     A push does not say its region, so that part is not compared.
     """
+    signed_path: str = ""
+    """The path that the service pushes to, where a proxy on the way changes it: signatures cover that one."""
+    allow: tuple[str, ...] = ()
+    """Networks that pushes are taken from (`47.90.0.0/16`); empty: all."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Networks of the proxies whose `X-Forwarded-For` is believed; of all others it is ignored."""
     verify: bool = True
     """Whether signatures are checked. Turn it off only in a network where nobody else can reach the listener."""
     certificate: Path | None = None
@@ -87,11 +94,15 @@ class MnsPush(Source, frozen=True, kw_only=True):
         """Refuse what cannot work: an address, a path, globs, prefixes, files that are none."""
         _checked("listen", "like 0.0.0.0:8080", self._address)
         _checked("topics", "like acs:mns:cn-hangzhou:*:topics/dm-*", lambda: WantedTopics(self.topics))
+        _checked("allow", "like 47.90.0.0/16", lambda: Callers(self.allow, ()))
+        _checked("trusted_proxies", "like 10.0.0.0/8", lambda: Callers((), self.trusted_proxies))
         _checked("certificate_urls", "like https://host/", lambda: TrustedUrls(self.certificate_urls))
         _checked("certificate", "a PEM file with an RSA certificate", self._pinned)
         _checked("tls", "two PEM files: certificate and key", self._ssl)
         if not self.path.startswith("/") or not self.path.isascii() or set("?# ") & set(self.path):
             raise ConfigError("path", "is not a path", "like /notifications/SECRET: ASCII, without a query")
+        if self.signed_path and (not self.signed_path.startswith("/") or set("?# ") & set(self.signed_path)):
+            raise ConfigError("signed_path", "is not a path", "like /notifications, without a query")
         for field in _POSITIVE:
             if getattr(self, field) <= 0:
                 raise ConfigError(field, "must be more than 0")
@@ -116,7 +127,9 @@ class MnsPush(Source, frozen=True, kw_only=True):
         ):
             certificates = Certificates(session)
             scope = anyio.CancelScope(shield=True)
-            tasks.start_soon(Reception(front, self._judge(certificates), certificates, emit, complain).work, scope)
+            callers = Callers(self.allow, self.trusted_proxies) if self.allow else None
+            reception = Reception(front, self._judge(certificates), certificates, emit, complain, callers)
+            tasks.start_soon(reception.work, scope)
             try:
                 yield address
             finally:
@@ -131,7 +144,8 @@ class MnsPush(Source, frozen=True, kw_only=True):
 
     def _judge(self, certificates: Certificates) -> Judge:
         keys = KeySource(self._pinned(), TrustedUrls(self.certificate_urls), certificates) if self.verify else None
-        return Judge(keys, WantedTopics(self.topics) if self.topics else None, self.max_age)
+        topics = WantedTopics(self.topics) if self.topics else None
+        return Judge(keys, topics, self.max_age, self.signed_path.encode())
 
     def _limits(self) -> Limits:
         return Limits(

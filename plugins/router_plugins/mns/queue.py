@@ -4,30 +4,29 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Annotated
+from math import ceil
+from pathlib import Path
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 import anyio
 import msgspec
 import structlog
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from router import ConfigError, Count, Emit, Message, Retry, Secret, Source
 from router.units import Duration
-from router_plugins.mns.client import (
-    LOST_LEASE,
-    Credentials,
-    MnsError,
-    MnsUnreachableError,
-    QueueClient,
-    Retries,
-    open_queue,
-)
+from router_plugins.mns.client import LOST_LEASE, QueueClient, Retries, open_queue
 from router_plugins.mns.complaints import Complaints
+from router_plugins.mns.credentials import Credentials, CredentialsError, CredentialsFile, Keys
+from router_plugins.mns.errors import MnsAnswerError, MnsError, MnsUnreachableError
 from router_plugins.mns.grace import within_grace
 from router_plugins.mns.wire import Fault, MnsMessage
 
 GRACE = 3.0
 """Seconds that a received batch has to become safe and be deleted, once the source is stopped."""
+
+_LONGEST_LEASE = 43200
 
 _log = structlog.get_logger(__name__)
 
@@ -36,26 +35,36 @@ class MnsQueue(Source, frozen=True, kw_only=True):
     """Receive messages by long polls; delete them once they are safe.
 
     Counts: `lost_lease` (deleted too late: the message comes again and is dropped as a duplicate), `delete_failed`
-    (likewise), `unavailable` (the router could not store), `refused` (the service said no), `unreachable`,
-    `early_empty` (the service did not wait: too many long polls on the queue).
+    (likewise), `lease_extended` (hidden longer, as storing takes long), `unreadable` (an answer that is no XML: after
+    it, messages are received one by one for a while, so that one of them holds up no others), `no_credentials`
+    (no access key that is still good), `extend_failed`, `unavailable` (the router could not store), `refused` (the
+    service said no), `unreachable`, `early_empty` (the service did not wait: too many long polls on the queue).
     """
 
     endpoint: str
     """`https://ACCOUNT.mns.REGION.aliyuncs.com`."""
     queue: str
     """The queue's name."""
-    access_key_id: str
+    access_key_id: str = ""
     """The key that may receive from and delete in the queue."""
-    access_key_secret: Secret
+    access_key_secret: Secret = Secret("")
     """Its secret."""
     security_token: Secret | None = None
     """The token that belongs to a temporary key (STS)."""
+    credentials_file: Path | None = None
+    """Instead of these: JSON `{AccessKeyId, AccessKeySecret, SecurityToken, Expiration}`, read when it changes."""
+    signature: Literal["v2", "v4"] = "v2"
+    """The version of requests' signatures; v4 needs the `region`."""
+    region: str = ""
+    """The region's name in a v4 signature: `cn-hangzhou`."""
     pollers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 2
     """Long polls at once."""
     wait_seconds: Annotated[int, msgspec.Meta(ge=0, le=30)] = 30
     """Seconds that a poll waits for a message."""
     batch: Annotated[int, msgspec.Meta(ge=1, le=16)] = 16
     """Messages in one poll at most."""
+    lease: Duration = 30.0
+    """The queue's VisibilityTimeout: while storing takes longer than half of it, messages are hidden for this again."""
     pause: Duration = 5.0
     """Seconds to wait after an empty answer that came early, so that there is no storm of requests."""
     slow_retry: Duration = 30.0
@@ -73,30 +82,71 @@ class MnsQueue(Source, frozen=True, kw_only=True):
         for field in ("pause", "slow_retry"):
             if getattr(self, field) <= 0:
                 raise ConfigError(field, "must be more than 0")
+        if not 1 <= self.lease <= _LONGEST_LEASE:
+            raise ConfigError("lease", f"must be from 1 s to {_LONGEST_LEASE} s")
+        if self.signature == "v4" and not self.region:
+            raise ConfigError("region", "is needed for v4 signatures", "like cn-hangzhou")
+        self._check_key()
+
+    def _check_key(self) -> None:
+        """Refuse two keys at once, half of one, and a file that holds none."""
+        given = bool(self.access_key_id), bool(self.access_key_secret)
+        if self.credentials_file is None:
+            if given != (True, True):
+                raise ConfigError("access_key_id", "a key needs its id and its secret", "or give credentials_file")
+            return
+        if any(given) or self.security_token is not None:
+            raise ConfigError("credentials_file", "stands beside another access key", "give one of the two")
+        try:
+            CredentialsFile(self.credentials_file).current()
+        except CredentialsError as error:
+            raise ConfigError("credentials_file", str(error), "JSON {AccessKeyId, AccessKeySecret, ...}") from error
 
     async def run(self, emit: Emit, ready: Callable[[], None], count: Count) -> None:
         """Poll until cancelled."""
-        credentials = Credentials(self.access_key_id, self.access_key_secret, self.security_token)
         retries = Retries(shortest=min(1.0, self.slow_retry), longest=self.slow_retry)
+        region = self.region if self.signature == "v4" else ""
+        complain = Complaints(count, f"trouble with the queue {self.queue}")
+        safe, stored = anyio.create_memory_object_stream[list[str]](self.pollers)
+        last = anyio.CancelScope(shield=True)
         async with (
-            open_queue(self.endpoint, self.queue, credentials, retries=retries) as client,
-            anyio.create_task_group() as tasks,
+            open_queue(self.endpoint, self.queue, self._keys(), retries=retries, region=region) as client,
+            stored,
+            anyio.create_task_group() as deleters,
         ):
-            complain = Complaints(count, f"trouble with the queue {self.queue}")
-            for _ in range(self.pollers):
-                tasks.start_soon(self._poll, client, emit, complain)
-            _log.info("polling a queue", endpoint=self.endpoint, queue=self.queue, pollers=self.pollers)
-            ready()
+            deleters.start_soon(self._delete_stored, stored, last, client, complain)
+            try:
+                async with safe, anyio.create_task_group() as tasks:
+                    for _ in range(self.pollers):
+                        tasks.start_soon(self._poll, client, emit, safe, complain)
+                    _log.info("polling a queue", endpoint=self.endpoint, queue=self.queue, pollers=self.pollers)
+                    ready()
+            finally:
+                last.deadline = anyio.current_time() + GRACE
 
-    async def _poll(self, client: QueueClient, emit: Emit, complain: Complaints) -> None:
+    def _keys(self) -> Keys:
+        if self.credentials_file is not None:
+            return CredentialsFile(self.credentials_file)
+        return Credentials(self.access_key_id, self.access_key_secret, self.security_token)
+
+    async def _poll(
+        self, client: QueueClient, emit: Emit, safe: MemoryObjectSendStream[list[str]], complain: Complaints
+    ) -> None:
         """Receive and pass on, for ever; pause where going on at once would do harm."""
+        singly_until = 0.0
         while True:
             begun = anyio.current_time()
-            messages = await self._receive(client, complain)
+            try:
+                messages = await self._receive(client, 1 if begun < singly_until else self.batch, complain)
+            except MnsAnswerError as error:
+                complain("unreadable", error=str(error))
+                singly_until = anyio.current_time() + 2 * self.lease  # by then what this answer held was received again
+                await anyio.sleep(min(self.pause, self.slow_retry))
+                continue
             if messages is None:
                 await anyio.sleep(self.slow_retry)
             elif messages:
-                await self._pass_on(messages, client, emit, complain)
+                await self._pass_on(messages, client, emit, safe, complain)
             else:
                 await self._rest(anyio.current_time() - begun, complain)
 
@@ -107,10 +157,14 @@ class MnsQueue(Source, frozen=True, kw_only=True):
         due = self.wait_seconds or self.pause
         await anyio.sleep(min(self.pause, max(0.0, due - waited)))
 
-    async def _receive(self, client: QueueClient, complain: Complaints) -> list[MnsMessage] | None:
-        """Return what a poll brought; None where it failed."""
+    async def _receive(self, client: QueueClient, most: int, complain: Complaints) -> list[MnsMessage] | None:
+        """Return what a poll brought; None where it failed. Raises `MnsAnswerError` for what cannot be read."""
         try:
-            return await client.receive(self.batch, self.wait_seconds)
+            return await client.receive(most, self.wait_seconds)
+        except MnsAnswerError:
+            raise
+        except CredentialsError as error:
+            complain("no_credentials", error=str(error))
         except MnsError as error:
             complain("refused", error=str(error), code=error.code)
         except MnsUnreachableError as error:
@@ -118,23 +172,66 @@ class MnsQueue(Source, frozen=True, kw_only=True):
         return None
 
     async def _pass_on(
-        self, messages: Sequence[MnsMessage], client: QueueClient, emit: Emit, complain: Complaints
+        self,
+        messages: Sequence[MnsMessage],
+        client: QueueClient,
+        emit: Emit,
+        safe: MemoryObjectSendStream[list[str]],
+        complain: Complaints,
     ) -> None:
-        """Make a batch safe, then delete it. What is not stored is left: it comes again when its lease is over."""
-        wait = 0.0
+        """Make a batch safe, and have it deleted while the next is received; as much may wait as pollers receive.
+
+        What is not stored is left: it comes again when its lease is over.
+        """
+        wait: float | None = None
+        handles = [message.handle for message in messages]
 
         async def store_and_delete() -> None:
             nonlocal wait
-            try:
-                await emit([self._message(message) for message in messages])
-            except Retry as error:
-                complain("unavailable", reason=error.reason)
-                wait = self.slow_retry if error.after is None else error.after
-            else:
-                await _delete([message.handle for message in messages], client, complain)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._keep_hidden, handles, client, complain)
+                try:
+                    await emit([self._message(message) for message in messages])
+                except Retry as error:
+                    complain("unavailable", reason=error.reason)
+                    wait = self.slow_retry if error.after is None else error.after
+                tasks.cancel_scope.cancel()
+            if wait is None:
+                await safe.send(handles)
 
         await within_grace(store_and_delete, GRACE)
-        await anyio.sleep(wait)
+        await anyio.sleep(wait or 0.0)
+
+    async def _keep_hidden(self, handles: list[str], client: QueueClient, complain: Complaints) -> None:
+        """Hide what is still being stored for another lease whenever half of one is over, under new handles."""
+        while True:
+            await anyio.sleep(self.lease / 2)
+            for place, handle in enumerate(handles):
+                # Not cut off in the middle: the old handle would be dead, and the new one unknown.
+                with anyio.move_on_after(GRACE, shield=True):
+                    try:
+                        handles[place] = await client.change_visibility(handle, ceil(self.lease))
+                        complain("lease_extended")
+                    except (MnsError, MnsUnreachableError, CredentialsError) as error:
+                        complain("extend_failed", error=str(error))
+
+    async def _delete_stored(
+        self,
+        stored: MemoryObjectReceiveStream[list[str]],
+        last: anyio.CancelScope,
+        client: QueueClient,
+        complain: Complaints,
+    ) -> None:
+        """Delete batches, as many at once as there are pollers, until no more come or `last` is over."""
+
+        async def work() -> None:
+            async for handles in stored:
+                await _delete(handles, client, complain)
+
+        with last:
+            async with anyio.create_task_group() as tasks:
+                for _ in range(self.pollers):
+                    tasks.start_soon(work)
 
     def _message(self, message: MnsMessage) -> Message:
         attributes = {"message_id": message.id, "queue": self.queue, "dequeue_count": str(message.dequeue_count)}
@@ -145,7 +242,7 @@ async def _delete(handles: Sequence[str], client: QueueClient, complain: Complai
     """Delete what is safe. A failure costs no more than a redelivery, which is dropped downstream."""
     try:
         faults = await client.delete_batch(handles)
-    except (MnsError, MnsUnreachableError) as error:
+    except (MnsError, MnsUnreachableError, CredentialsError) as error:
         code = error.code if isinstance(error, MnsError) else ""
         faults = [Fault(code, str(error), handle=handle) for handle in handles]
     for fault in faults:

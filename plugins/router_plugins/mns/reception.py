@@ -10,6 +10,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from router import Emit, Message, Retry
+from router_plugins.mns.callers import Callers
 from router_plugins.mns.certificate import Certificates
 from router_plugins.mns.complaints import Complaints
 from router_plugins.mns.http import Front, Request, accepted, refusal
@@ -29,17 +30,27 @@ _ATTRIBUTES = (
 )
 
 
+_STRANGER = Refused("wrong_address", "pushes are not taken from this address")
+
+
 class Reception:
     """Works for one listener."""
 
     def __init__(
-        self, front: Front, judge: Judge, certificates: Certificates, emit: Emit, complain: Complaints
+        self,
+        front: Front,
+        judge: Judge,
+        certificates: Certificates,
+        emit: Emit,
+        complain: Complaints,
+        callers: Callers | None = None,
     ) -> None:
         self._front = front
         self._judge = judge
         self._certificates = certificates
         self._emit = emit
         self._complain = complain
+        self._callers = callers
         self._awaiting: dict[str, list[Request]] = {}
 
     async def work(self, scope: anyio.CancelScope) -> None:
@@ -73,6 +84,9 @@ class Reception:
         refused: dict[Refused, list[Request]] = {}
         now = time.time()
         for request in requests:
+            if self._callers is not None and not self._callers.admit(request.peer, _forwarded(request)):
+                refused.setdefault(_STRANGER, []).append(request)
+                continue
             verdict = self._judge.verdict(request.target, request.headers, request.body, now)
             if isinstance(verdict, Awaited):
                 verdict = self._put_aside(request, verdict.url, fetches)
@@ -105,6 +119,10 @@ class Reception:
         for request in requests:
             self._complain(refused.kind, reason=refused.reason, peer=request.peer)
         self._front.answer(requests, refusal(refused.status, refused.reason, retry_after=refused.retry_after))
+
+
+def _forwarded(request: Request) -> str:
+    return request.headers.get(b"x-forwarded-for", b"").decode("latin-1")
 
 
 def _message(request: Request) -> Message:

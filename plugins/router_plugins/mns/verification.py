@@ -67,11 +67,15 @@ class KeySource(NamedTuple):
 
 
 class Judge(NamedTuple):
-    """What is asked of a push: `keys` and `topics` are None where anything will do; `max_age` is in seconds."""
+    """What is asked of a push: `keys` and `topics` are None where anything will do; `max_age` is in seconds.
+
+    `signed_path`: the path that was signed, where a proxy on the way changed it; empty where none did.
+    """
 
     keys: KeySource | None
     topics: WantedTopics | None
     max_age: float
+    signed_path: bytes = b""
 
     def verdict(self, target: bytes, headers: Mapping[bytes, bytes], body: bytes, now: float) -> Verdict:
         """Judge one push; `headers` have lower-cased names, `now` is in Unix seconds."""
@@ -85,6 +89,8 @@ class Judge(NamedTuple):
             key = self.keys.key_for(covered)
             if not isinstance(key, RSAPublicKey):
                 return key
+            if self.signed_path:
+                target = b"".join((self.signed_path, *target.partition(b"?")[1:]))
             forged = refusal_of_signature(key, target, covered, body)
             if forged is not None:
                 return self.keys.doubt(covered) or forged

@@ -51,6 +51,21 @@ def messages_of(root: Element) -> list[MnsMessage]:
     return [_message(texts_of(element)) for element in elements]
 
 
+def peeked_of(root: Element) -> list[MnsMessage]:
+    """Return messages that were only looked at: these have neither a handle nor a lease (PROTOCOL 1.6)."""
+    return [
+        _message({"ReceiptHandle": "", "NextVisibleTime": "0"} | texts_of(child))
+        for child in root
+        if _local(child) == "Message"
+    ]
+
+
+def outcomes_of(root: Element) -> list[str | Fault]:
+    """Return for each message of a batch that was sent its id, or the error that it was refused with."""
+    every = [texts_of(child) for child in root if _local(child) == "Message"]
+    return [t["MessageId"] if "MessageId" in t else Fault(t["ErrorCode"], t.get("ErrorMessage", "")) for t in every]
+
+
 def _message(texts: dict[str, str]) -> MnsMessage:
     try:
         return MnsMessage(
@@ -93,6 +108,12 @@ def message(body: str, *, delay: int | None = None, priority: int | None = None)
     if priority is not None:
         parts.append(f"<Priority>{priority}</Priority>")
     return _document("Message", "".join(parts))
+
+
+def messages(bodies: Sequence[str]) -> bytes:
+    """Write the body of a batch send."""
+    each = (f"<Message><MessageBody>{escape(body)}</MessageBody></Message>" for body in bodies)
+    return _document("Messages", "".join(each))
 
 
 def _document(name: str, inner: str) -> bytes:

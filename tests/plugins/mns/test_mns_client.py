@@ -8,11 +8,15 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from servers.mns_queue_service import KEY, QueueService, error, queue_service
+from servers.mns_queue_service import KEY, QueueService, document, error, queue_service
 
 from router import Secret
 from router_plugins.mns import wire
-from router_plugins.mns.client import Credentials, MnsError, MnsUnreachableError, QueueClient, Retries, open_queue
+from router_plugins.mns.client import QueueClient, Retries, open_queue
+from router_plugins.mns.credentials import Credentials
+from router_plugins.mns.errors import MnsError, MnsUnreachableError
+from router_plugins.mns.pace import Pace
+from router_plugins.mns.wire import Fault
 
 pytestmark = pytest.mark.anyio
 QUICK = Retries(attempts=3, shortest=0.01, longest=0.02)
@@ -180,3 +184,31 @@ def test_pauses_grow_with_jitter_up_to_the_longest() -> None:
         pauses = {retries.pause(failures) for _ in range(50)}
         assert all(most / 2 <= pause <= most for pause in pauses)
         assert len(pauses) > 1
+
+
+async def test_a_request_without_a_body_carries_no_content_type() -> None:
+    """One that the HTTP library adds is not in the signature, and the service refuses it."""
+    async with opened() as (service, client):
+        service.put("a")
+        [message] = await client.receive(1, 0)
+        await client.change_visibility(message.handle, 60)
+        assert service.content_types["PUT"] == ""
+
+
+async def test_too_many_requests_slow_the_next_ones_down_for_a_while() -> None:
+    pace = Pace()
+    pace.slow_down()
+    pace.slow_down()
+    assert pace.pause == 0.1
+    for _ in range(40):
+        pace.succeed()
+    assert pace.pause == 0
+
+
+async def test_a_partly_refused_batch_is_not_sent_again() -> None:
+    """Which status it has is not known, and sending it again would double what was accepted."""
+    inner = "<Message><MessageId>1</MessageId></Message><Message><ErrorCode>E</ErrorCode></Message>"
+    async with opened() as (service, client):
+        service.faults = [lambda _: document(500, "Messages", inner)]
+        assert await client.send_batch(["a", "b"]) == ["1", Fault("E")]
+        assert len(service.requests) == 1

@@ -129,8 +129,8 @@ async def test_an_answer_after_the_full_poll_is_followed_at_once() -> None:
     [
         (lambda _: error(404, "QueueNotExist"), "refused"),
         (lambda _: error(403, "AccessDenied"), "refused"),
-        (lambda _: web.Response(text="no xml"), "unreachable"),
-        (lambda _: document(200, "Messages", "<Message><MessageId>1</MessageId></Message>"), "unreachable"),
+        (lambda _: web.Response(text="no xml"), "unreadable"),
+        (lambda _: document(200, "Messages", "<Message><MessageId>1</MessageId></Message>"), "unreadable"),
     ],
 )
 async def test_a_refusing_service_is_counted_and_asked_again_slowly(fault: Any, kind: str) -> None:
@@ -217,3 +217,22 @@ def test_a_bad_value_of_a_queue_is_refused_with_its_field(field: str, value: Any
 
 def test_the_secret_of_the_key_is_not_shown() -> None:
     assert KEY[1] not in repr(source("http://127.0.0.1"))
+
+
+async def test_after_a_batch_that_cannot_be_read_messages_come_one_by_one() -> None:
+    emit, counted = Recorder(), list[str]()
+    async with polling(emit, counted, pollers=1) as service:
+        service.faults = [lambda _: web.Response(text="<Messages><Message>\x01")]
+        service.put("a", "b")
+        await until(lambda: len(service.deleted) == 2)
+    assert [len(batch) for batch in emit.batches] == [1, 1]
+    assert counted == ["unreadable"]
+
+
+async def test_the_next_batch_is_received_while_the_last_is_deleted() -> None:
+    emit = Recorder()
+    async with polling(emit, pollers=1, batch=1) as service:
+        service.faults = [None, lambda _: error(500, "InternalError")]
+        service.put("a", "b", "c")
+        await until(lambda: len(service.deleted) == 3)
+    assert [request.split()[0] for request in service.requests[:3]].count("GET") >= 2

@@ -1,0 +1,102 @@
+"""The access key that requests are signed with: one that stays, or a file's that rotates (STS)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+import structlog
+
+from router import RouterError, Secret
+
+_log = structlog.get_logger(__name__)
+
+
+class CredentialsError(RouterError):
+    """There is no access key to sign with now."""
+
+
+class Credentials(msgspec.Struct, frozen=True):
+    """An access key; `security_token` belongs to temporary ones (STS)."""
+
+    access_key_id: str
+    access_key_secret: Secret
+    security_token: Secret | None = None
+
+    def current(self) -> Credentials:
+        """Return itself: this key stays."""
+        return self
+
+
+class Keys(Protocol):
+    """Where the access key of the next request comes from."""
+
+    def current(self) -> Credentials:
+        """Return the key to sign with now; raises `CredentialsError`."""
+        ...
+
+
+class _Document(msgspec.Struct, frozen=True, rename="pascal"):
+    """The file, in the words of STS's AssumeRole; other keys are ignored."""
+
+    access_key_id: str
+    access_key_secret: Secret
+    security_token: Secret | None = None
+    expiration: datetime | None = None
+
+
+class CredentialsFile:
+    """A JSON file `{AccessKeyId, AccessKeySecret, SecurityToken, Expiration}`, read again whenever it has changed.
+
+    It is looked at before every request, so a new key is in use at once; whoever rotates it replaces it before
+    `Expiration` (ISO 8601 with zone). A file that cannot be read leaves the last key in use until that expires.
+    `now` is in Unix seconds.
+    """
+
+    def __init__(self, path: Path, *, now: Callable[[], float] = time.time) -> None:
+        self._path = path
+        self._now = now
+        self._seen: tuple[int, int, int] | None = None
+        self._document: _Document | None = None
+
+    def current(self) -> Credentials:
+        """Return the key in the file; raises `CredentialsError` where there is none that is still good."""
+        try:
+            self._look()
+        except (OSError, ValueError) as error:
+            if self._document is None:
+                raise CredentialsError(f"{self._path}: {_reason(error)}") from error
+            _log.warning("credentials file not readable, the last key stays", path=str(self._path), error=str(error))
+        document = self._document
+        if document is None:
+            raise CredentialsError(f"{self._path}: holds no access key")
+        if document.expiration is not None and document.expiration.timestamp() <= self._now():
+            raise CredentialsError(f"{self._path}: the access key expired at {document.expiration.isoformat()}")
+        return Credentials(document.access_key_id, document.access_key_secret, document.security_token)
+
+    def _look(self) -> None:
+        """Read the file if it is another one than the last."""
+        status = self._path.stat()
+        seen = (status.st_ino, status.st_mtime_ns, status.st_size)
+        if seen == self._seen:
+            return
+        document = msgspec.json.decode(self._path.read_bytes(), type=_Document, dec_hook=_secret)
+        if not document.access_key_id or not document.access_key_secret:
+            raise ValueError("AccessKeyId or AccessKeySecret is empty")
+        if document.expiration is not None and document.expiration.tzinfo is None:
+            raise ValueError("Expiration has no zone")
+        self._seen, self._document = seen, document
+
+
+def _secret(kind: type, value: object) -> Secret:
+    if kind is Secret and isinstance(value, str):
+        return Secret(value)
+    raise ValueError("is no text")
+
+
+def _reason(error: Exception) -> str:
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
