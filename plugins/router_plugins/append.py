@@ -7,6 +7,8 @@ Rules of this file:
 * A file that was moved away (logrotate) or deleted is noticed before the next write, and made anew.
 * A line that a crash tore is cut off when the file is opened again: its event was never confirmed and comes again.
   What does not look like a line of ours is not touched, but ended with a newline.
+* Whole lines that a crash left, and that come again, are not written again (`overlap`), but synced like the others:
+  nobody knows whether they were.
 
 It blocks, and belongs into a worker thread; one call at a time.
 """
@@ -21,6 +23,10 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
+
+from router_plugins.overlap import Overlap
+
 FILE_MODE = 0o640
 DIRECTORY_MODE = 0o750
 """Before the umask; results name people, so they are nothing for everyone on the machine."""
@@ -28,55 +34,75 @@ LONGEST_LINE = 2**20
 """Bytes that are searched for the end of the last whole line."""
 
 
-class Appender:
-    """Keeps the files that were used last open, at most `max_open`. `begin` is what each of our lines begins with."""
+class _Written(msgspec.Struct, frozen=True):
+    """What a write did: the file's length before and after, and where in it the text ends."""
 
-    def __init__(self, max_open: int, begin: bytes) -> None:
+    before: int
+    after: int
+    place: int
+
+
+class Appender:
+    """Keeps the files that were used last open, at most `max_open`. `begin` is what each of our lines begins with.
+
+    `marks` are the lengths of the files when what they have was committed last, by path.
+    """
+
+    def __init__(self, max_open: int, begin: bytes, marks: Mapping[str, int]) -> None:
         self._max_open = max_open
         self._begin = begin
+        self._overlap = Overlap(marks)
         self._open: OrderedDict[str, int] = OrderedDict()
 
-    def append(self, texts: Mapping[str, bytes]) -> Mapping[str, OSError]:
-        """Append a text of whole lines to each path; return what went wrong by path. All else is on disk."""
-        errors: dict[str, OSError] = {}
+    def append(self, texts: Mapping[str, bytes]) -> Mapping[str, int | OSError]:
+        """Append a text of whole lines to each path, as far as it is not there since before a crash.
+
+        Returns by path what went wrong, or where in the file the text ends, in bytes; then it is on disk.
+        """
+        results: dict[str, int | OSError] = {}
         paths = list(texts)
         for start in range(0, len(paths), self._max_open):
-            lengths: dict[str, int] = {}
+            written: dict[str, _Written] = {}
             # All writes come before the first sync: the file system's commit for one file then covers the others.
             for path in paths[start : start + self._max_open]:
                 try:
-                    lengths[path] = self._write(path, texts[path])
+                    written[path] = self._write(path, texts[path])
                 except OSError as error:
-                    errors[path] = error
-            for path, length in lengths.items():
+                    results[path] = error
+            for path, what in written.items():
                 try:
-                    self._sync(path, length)
+                    self._sync(path, what)
+                    results[path] = what.place
                 except OSError as error:
-                    errors[path] = error
-        return errors
+                    results[path] = error
+        return results
 
     def close(self) -> None:
         """Close all files."""
         while self._open:
             os.close(self._open.popitem()[1])
 
-    def _write(self, path: str, text: bytes) -> int:
-        """Write in one piece; return the file's length before."""
+    def _write(self, path: str, text: bytes) -> _Written:
+        """Write what the file lacks of the text, in one piece."""
         fd = self._descriptor(path)
+        rest, place = self._overlap.missing(path, fd, text)
         length = os.fstat(fd).st_size
+        if not rest:
+            return _Written(length, length, place)
         try:
-            _write_whole(fd, text)
+            _write_whole(fd, rest)
         except OSError:
             self._take_back(path, length)
             raise
-        return length
+        return _Written(length, length + len(rest), length + len(rest))
 
-    def _sync(self, path: str, length: int) -> None:
+    def _sync(self, path: str, written: _Written) -> None:
         try:
             os.fdatasync(self._open[path])
         except OSError:
-            self._take_back(path, length)
+            self._take_back(path, written.before)
             raise
+        self._overlap.passed(path, written.place, written.after)
 
     def _take_back(self, path: str, length: int) -> None:
         """Cut the file to its old length, and close it: after an error nothing that is known of it counts."""

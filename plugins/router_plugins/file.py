@@ -1,6 +1,10 @@
 """Events to files, one a line, in paths made from the events' fields: `archive/{time:%Y-%m-%d}/{region}.jsonl`.
 
-Delivered means on disk. The values of fields come from anyone, so in a path they are made harmless, see `harmless`.
+Delivered means on disk, and exactly once across a crash: the files' lengths are committed with the subscription's
+progress, and lines that stand beyond them and come again are not written again (`overlap`). That needs order, so what
+fails waits, and the subscription's other files with it. A mark is kept for every path ever written.
+
+The values of fields come from anyone, so in a path they are made harmless, see `harmless`.
 
 `form: raw` writes the bytes as they came, and a newline where they do not end with one. A message with a line break
 inside (an XML envelope, say) would become several lines that nobody could put together again: it is refused, and so
@@ -15,14 +19,14 @@ import re
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from functools import lru_cache
-from typing import Annotated, Literal
+from functools import lru_cache, partial
+from typing import Annotated, ClassVar, Literal
 
 import anyio
 import anyio.to_thread
 import msgspec
 
-from router import Batch, ConfigError, Deliver, Event, Reject, Retry, Sink
+from router import Batch, ConfigError, Deliver, Event, Placed, Reject, Retry, Sink
 from router_plugins.append import Appender
 from router_plugins.failures import raise_for
 from router_plugins.template import parse
@@ -40,6 +44,8 @@ _BEGIN = b'{"id":"'
 
 class File(Sink, frozen=True, kw_only=True):
     """Append every event to a file."""
+
+    keeps_positions: ClassVar[bool] = True
 
     path: str
     """Template of the path: `{name}` is a field, `{time:%Y-%m-%d}` the event's time; relative to the working folder."""
@@ -62,12 +68,22 @@ class File(Sink, frozen=True, kw_only=True):
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[Deliver]:
         """Keep files open between batches."""
-        template = parse(self.path, "path")
-        clean = lru_cache(1024)(harmless)
-        appender = Appender(self.max_open, _BEGIN)
-        alone = anyio.Lock()
+        async with self.resume({}) as place:
 
-        async def deliver(batch: Batch) -> None:
+            async def deliver(batch: Batch) -> None:
+                await place(batch)
+
+            yield deliver
+
+    @asynccontextmanager
+    async def resume(self, marks: Mapping[str, int]) -> AsyncGenerator[Placed]:
+        """Go on behind the lengths of the files, by path in bytes, that were committed last."""
+        render = partial(parse(self.path, "path").render, clean=lru_cache(1024)(harmless))
+        appender = Appender(self.max_open, _BEGIN, marks)
+        alone = anyio.Lock()
+        owed: dict[str, int] = {}  # lengths from calls that failed in part, and so could not return them
+
+        async def place(batch: Batch) -> Mapping[str, int]:
             errors: dict[int, Retry | Reject] = {}
             lines: dict[str, list[bytes]] = defaultdict(list)
             indices: dict[str, list[int]] = defaultdict(list)
@@ -77,16 +93,21 @@ class File(Sink, frozen=True, kw_only=True):
                 except Reject as error:
                     errors[index] = error
                     continue
-                path = template.render(event, clean)
+                path = render(event)
                 lines[path].append(line)
                 indices[path].append(index)
             texts = {path: b"".join(some) for path, some in lines.items()}
             async with alone:
-                failed = await anyio.to_thread.run_sync(appender.append, texts)
-            raise_for(errors | _by_index(failed, indices), len(batch))
+                results = await anyio.to_thread.run_sync(appender.append, texts)
+                owed.update((path, result) for path, result in results.items() if isinstance(result, int))
+                failed = {path: result for path, result in results.items() if isinstance(result, OSError)}
+                raise_for(errors | _by_index(failed, indices), len(batch))
+                lengths = dict(owed)
+                owed.clear()
+                return lengths
 
         try:
-            yield deliver
+            yield place
         finally:
             appender.close()
 
