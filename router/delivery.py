@@ -366,12 +366,12 @@ class Delivery:
     def _advance(self) -> None:
         change = self.window.advance()
         if change is not None:
-            if self._marks:
-                change, self._marks = replace(change, marks=self._marks), {}
             self._commit(change)
 
     def _commit(self, change: Change) -> None:
-        """Keep the progress and the change; look at what is parked when the first of it is due."""
+        """Keep progress, change and the sink's positions; look at what is parked when the first of it is due."""
+        if self._marks:
+            change, self._marks = replace(change, marks=self._marks), {}
         self._due = min([self._due, *(one.due for one in change.parked)])
         self._books.commit(self.window.progress, change)
 

@@ -84,12 +84,13 @@ class Engine:
         feed = Feed(progress.position)
         sink, wish = planned.subscription.to, planned.subscription.delivery
         in_order = wish.ordered or sink.keeps_positions
+        key = "" if sink.keeps_positions else wish.key  # its positions are those of one sequence
         policy = Policy(
-            in_flight=1 if in_order and not wish.key else wish.in_flight or sink.in_flight,
+            in_flight=1 if in_order and not key else wish.in_flight or sink.in_flight,
             batch=wish.batch or sink.batch,
             rate=wish.rate,
             ordered=in_order,
-            key=wish.key,
+            key=key,
             tries=wish.tries,
             retry_min=wish.retry_min,
             retry_max=wish.retry_max,
