@@ -60,7 +60,7 @@ async def test_the_positions_are_the_lengths_of_the_files_that_were_touched(tmp_
 
 
 @given(st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_after_a_crash_anywhere_each_event_is_there_once(data: st.DataObject) -> None:
     """Crashes at random: after some batches, of which some are committed, in the middle of a line or not."""
     names = data.draw(st.lists(st.sampled_from("abc"), min_size=1, max_size=30))
