@@ -16,7 +16,7 @@ LAYERS = [
     {"journal", "match", "steps"},
     {"intake", "dispatch", "window", "agenda", "retry", "breaker", "settlement", "delivery", "verify"},
     {"config", "admin"},
-    {"running", "explain", "service"},
+    {"running", "service"},
     {"cli"},
 ]
 """The packages and modules of `router`, from the bottom up; within one layer, imports may go across but not round."""
