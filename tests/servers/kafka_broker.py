@@ -69,7 +69,7 @@ class Broker:
 
     def format(self) -> None:
         """Make the folder of the log, with the SCRAM user."""
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        cluster = base64.urlsafe_b64encode(b"\x00" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
         users = ["--add-scram", "SCRAM-SHA-512=[name=bob,password=bob-secret]"]
         tool = self._java("kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(self._settings), *users)
         subprocess.run(tool, check=True, stdout=subprocess.DEVNULL, timeout=START)
