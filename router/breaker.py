@@ -75,11 +75,6 @@ class Breaker:
         elif self.state == "closed" and (self._in_a_row() or self._too_many()):
             self._open(now, after)
 
-    def released(self) -> None:
-        """Note that a probe was given back untried."""
-        if self.state == "half-open":
-            self.state = "open"
-
     def _open(self, now: float, after: float | None) -> None:
         self.state = "open"
         self._until = now + max(self._pause, after or 0.0)

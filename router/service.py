@@ -63,11 +63,6 @@ class Engine:
         partition.follow(self.dispatch)
         self._subscribe(subscriptions(config))
 
-    @property
-    def deliveries(self) -> Sequence[Delivery]:
-        """The subscriptions' deliveries, in the order of the config."""
-        return [subscriber.delivery for subscriber in self._subscribers.values()]
-
     def _subscribe(self, wanted: Sequence[Planned]) -> None:
         """Deliver to exactly these subscriptions: those that run as they are go on, the others are started."""
         before = self._subscribers

@@ -85,8 +85,9 @@ class SqliteJournal(Journal, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                     try:
                         yield partition
                     finally:
-                        with anyio.CancelScope(shield=True):
-                            await partition.flush()
+                        if not partition.ended:
+                            with anyio.CancelScope(shield=True):
+                                await partition.flush()
                         tasks.cancel_scope.cancel()
             finally:
                 reader.close()
@@ -139,6 +140,14 @@ class _Waiting:
         self.error: Retry | None = None
 
 
+def _answer(group: Iterable[_Waiting], error: Retry | None) -> None:
+    """Answer those that were not answered yet."""
+    for waiting in group:
+        if not waiting.done.is_set():
+            waiting.error = error
+            waiting.done.set()
+
+
 class _Group(msgspec.Struct):
     """What one commit writes of the appends: the new events; and how many were not new, by source."""
 
@@ -169,6 +178,8 @@ class _SqlitePartition:
         self._swept = 0.0
         self._noted = 0.0
         self._writing = False
+        self.ended = False
+        """Whether the writer has ended, so that nothing can be committed any more."""
         self._repeated: Counter[str] = Counter()
         self._latency = Latency()
         self._commits = 0
@@ -208,6 +219,8 @@ class _SqlitePartition:
         await self._written(())
 
     async def _written(self, events: Sequence[Event]) -> None:
+        if self.ended:
+            raise Retry("the journal's writer has ended")
         waiting = _Waiting(events)
         self._waiting.append(waiting)
         self._wake.set()
@@ -301,27 +314,35 @@ class _SqlitePartition:
         )
 
     async def write(self) -> None:
-        """Commit what waits, group by group, for ever."""
-        while True:
-            if not (self._waiting or self._owing):
-                await self._wake.wait()
-            self._wake = anyio.Event()
-            if not self._waiting:
-                with anyio.move_on_after(LAZY):
+        """Commit what waits, group by group, for ever; if it ends all the same, nobody waits for it in vain."""
+        taken: list[_Waiting] = []
+        try:
+            while True:
+                if not (self._waiting or self._owing):
                     await self._wake.wait()
-            taken = self._take()
-            error: Retry | None = None
-            try:
-                await self._commit(taken)
-            except (sqlite3.Error, OSError) as problem:
-                log.error("journal cannot write", error=str(problem))  # noqa: TRY400 - the callers are told
-                error = Retry(f"the journal cannot write: {problem}", 1.0)
-                error.__cause__ = problem
-            for waiting in taken:
-                waiting.error = error
-                waiting.done.set()
-            if error and not taken:
+                self._wake = anyio.Event()
+                if not self._waiting:
+                    with anyio.move_on_after(LAZY):
+                        await self._wake.wait()
+                taken = self._take()
+                await self._write(taken)
+        finally:
+            self.ended = True
+            _answer([*taken, *self._waiting], Retry("the journal's writer has ended"))
+
+    async def _write(self, taken: Sequence[_Waiting]) -> None:
+        """Commit a group and answer it, with the error too."""
+        try:
+            await self._commit(taken)
+        except (sqlite3.Error, OSError) as problem:
+            log.error("journal cannot write", error=str(problem))  # noqa: TRY400 - the callers are told
+            error = Retry(f"the journal cannot write: {problem}", 1.0)
+            error.__cause__ = problem
+            _answer(taken, error)
+            if not taken:
                 await anyio.sleep(1)
+        else:
+            _answer(taken, None)
 
     def _take(self) -> list[_Waiting]:
         taken: list[_Waiting] = []

@@ -37,8 +37,8 @@ async def test_nothing_answered_is_lost_when_the_router_is_killed_again_and_agai
     assert not stored - arrived
 
 
-async def test_the_disk_is_synced_before_the_answer(tmp_path: Path) -> None:
-    """Sent one after another, each result costs a commit (synchronous=FULL) of its own."""
+async def test_each_answer_has_a_commit_of_its_own_before_it_when_they_come_one_by_one(tmp_path: Path) -> None:
+    """Nothing is answered from memory; that a commit is synced is a test of the journal."""
     answered: dict[int, int] = {}
     with running(tmp_path, ONE_FILE) as daemon:
         before = daemon.status()["journal"]["commits"]

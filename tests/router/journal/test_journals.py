@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
 from pathlib import Path
 
@@ -11,9 +12,9 @@ import pytest
 
 from router.errors import ConfigError, Retry, RouterError
 from router.event import UNDECODABLE
-from router.journal import FIRST, Journal
+from router.journal import FIRST, Journal, Partition
 from router.journal.conformance import DurableJournalSuite, JournalSuite, event, restore, settled
-from router.journal.database import Database
+from router.journal.database import Database, Write
 from router.journal.memory import MemoryJournal
 from router.journal.sqlite import SqliteJournal
 
@@ -137,3 +138,64 @@ async def test_positions_go_on_after_everything_was_deleted_and_the_daemon_resta
         await partition.flush()
     async with SqliteJournal(retention=0.0).open(tmp_path, restore) as partition:
         assert partition.head == FIRST + 1
+
+
+async def test_an_append_returns_only_after_its_commit_and_a_commit_is_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P1: while the writer is held up nobody is answered; WAL with synchronous=FULL syncs before a commit returns."""
+    may_write = threading.Event()
+    settings: list[tuple[object, ...]] = []
+    write = Database.write
+
+    def held(database: Database, what: Write) -> None:
+        settings.append(
+            tuple(database._sql.execute(f"PRAGMA {key}").fetchone()[0] for key in ("journal_mode", "synchronous"))
+        )
+        assert may_write.wait(10)
+        write(database, what)
+
+    monkeypatch.setattr(Database, "write", held)
+    answered: list[bool] = []
+    async with SqliteJournal().open(tmp_path, restore) as partition:
+
+        async def caller() -> None:
+            await partition.append([event(b"a")])
+            answered.append(True)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(caller)
+            await anyio.sleep(0.2)
+            before = list(answered)
+            may_write.set()
+    assert (before, answered) == ([], [True])
+    assert set(settings) == {("wal", 2)}
+
+
+async def test_a_writer_that_ends_leaves_nobody_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault that nobody thought of ends the journal with that fault, and does not hang its callers or its end."""
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    refused: list[str] = []
+
+    async def caller(partition: Partition, name: bytes) -> None:
+        with anyio.CancelScope(shield=True):
+            try:
+                await partition.append([event(name)])
+            except Retry as error:
+                refused.append(error.reason)
+
+    monkeypatch.setattr(Database, "write", broken)
+
+    async def run() -> None:
+        async with SqliteJournal().open(tmp_path, restore) as partition, anyio.create_task_group() as tasks:
+            tasks.start_soon(caller, partition, b"a")
+            tasks.start_soon(caller, partition, b"b")
+            await anyio.sleep_forever()
+
+    with anyio.fail_after(5), pytest.raises(BaseExceptionGroup) as ended:
+        await run()
+    assert ended.group_contains(ZeroDivisionError)
+    assert refused == ["the journal's writer has ended"] * 2
