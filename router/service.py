@@ -9,15 +9,19 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing, suppress
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
 import anyio
 import structlog
+from anyio import from_thread, to_thread
 from anyio.abc import ObjectReceiveStream, TaskGroup
 from msgspec.structs import asdict
 
+from router.admin.controls import Choice
+from router.admin.explanation import Explanation
 from router.admin.server import admin
 from router.admin.status import SourceStatus, Status, SubscriptionStatus
 from router.breaker import BreakerPolicy
@@ -25,15 +29,16 @@ from router.config.model import Config
 from router.config.plan import Plan, Planned, plan, subscriptions
 from router.delivery import Delivery
 from router.dispatch import Dispatch, Feed
-from router.errors import RouterError
+from router.errors import Retry, RouterError
 from router.event import Event, Message
+from router.explain import Live, explain
 from router.hint import nearest
 from router.intake import Intake, event_of
-from router.journal import Change, DeadLetter, Kind, Partition, Progress, State
+from router.journal import Change, DeadLetter, Partition, Progress, State
 from router.match import Routes
 from router.retry import Policy
 from router.running import Books, Subscriber, Supplier
-from router.verify import Balance, Count
+from router.verify import NONE_HELD, Balance, Count
 
 Again: TypeAlias = Callable[[], Config]
 """Loads the config anew; raises `RouterError` with all its mistakes."""
@@ -59,6 +64,7 @@ class Engine:
         self._subscribers: dict[str, Subscriber] = {}
         self.dispatch = Dispatch(lambda _: (), (), partition.head, partition.read)
         self._reloading = anyio.Lock()
+        self._searches = anyio.CapacityLimiter(1)
         self._stored: dict[str, float] = {}
         partition.follow(self.dispatch)
         self._subscribe(subscriptions(config))
@@ -158,37 +164,50 @@ class Engine:
         """Pause a subscription, or let it deliver again."""
         self._named(name).delivery.turn(state)
 
-    async def dead_letters(self, name: str, after: int, limit: int) -> Sequence[DeadLetter]:
-        """Return a page of a subscription's dead letters, by position."""
-        self._named(name)
-        return await self.partition.dead_letters(name, after, limit)
+    async def explain(self, key: str, limit: int) -> Explanation:
+        """Say what became of the newest events that a key names; one search at a time, in a thread."""
+        now = {n: Live(one.delivery.window.progress, one.feed.position) for n, one in self._subscribers.items()}
+        with suppress(Retry):  # a journal that cannot write now is still worth reading
+            await self.partition.flush()
+        search = partial(explain, self.config, key, limit=limit, live=now, pulse=from_thread.check_cancelled)
+        return await to_thread.run_sync(search, limiter=self._searches)
 
-    async def replay(self, name: str, kind: Kind | None, per_second: float) -> int:
+    async def dead_letters(self, name: str, choice: Choice, after: int, limit: int) -> Sequence[DeadLetter]:
+        """Return up to `limit` of a subscription's dead letters at positions above `after`, in order."""
+        found: list[DeadLetter] = []
+        async with aclosing(self._letters(name, choice, after)) as pages:
+            async for letters in pages:
+                found += letters
+                if len(found) >= limit:
+                    break
+        return found[:limit]
+
+    async def replay(self, name: str, choice: Choice, per_second: float) -> int:
         """Give a subscription's dead letters another life, page by page; returns how many."""
         if per_second <= 0:
             raise RouterError(f"{per_second:g} a second would never end (say how many, such as 100)")
         count = 0
-        async for letters in self._letters(name, kind):
+        async for letters in self._letters(name, choice):
             self._named(name).delivery.replay(letters, per_second, count / per_second)
             count += len(letters)
         return count
 
-    async def discard(self, name: str, kind: Kind | None) -> int:
+    async def discard(self, name: str, choice: Choice) -> int:
         """Forget a subscription's dead letters; returns how many. The count of those given up on stays."""
         count = 0
-        async for letters in self._letters(name, kind):
+        async for letters in self._letters(name, choice):
             progress = self._named(name).delivery.window.progress
             self.partition.commit(name, progress, Change(undead=[letter.position for letter in letters]))
             count += len(letters)
         return count
 
-    async def _letters(self, name: str, kind: Kind | None) -> AsyncGenerator[list[DeadLetter]]:
-        """Yield the dead letters that are there now, of a kind, in pages."""
-        after = 0
-        while page := await self.dead_letters(name, after, PAGE):
+    async def _letters(self, name: str, choice: Choice, after: int = 0) -> AsyncGenerator[list[DeadLetter]]:
+        """Yield the chosen dead letters that are there now, at positions above `after`, in pages."""
+        chosen = choice.chooser(self.config.decoder)
+        self._named(name)
+        while page := await self.partition.dead_letters(name, after, PAGE):
             after = page[-1].position
-            letters = [letter for letter in page if kind in {None, letter.kind}]
-            if letters:
+            if letters := [letter for letter in page if chosen(letter)]:
                 yield letters
 
     def _named(self, name: str) -> Subscriber:
@@ -293,8 +312,8 @@ def verify(config: Config) -> list[Balance]:
     routes = Routes([planned.route for planned in described], config.decoder)
     with config.journal.inspect(Path(config.state), partial(_restore, config)) as journal:
         counts = [
-            Count(planned.pattern, planned.subscription.steps, journal.progress[planned.name])
-            if planned.name in journal.progress
+            Count(planned.pattern, planned.subscription.steps, progress, journal.held.get(planned.name, NONE_HELD))
+            if (progress := journal.progress.get(planned.name))
             else None
             for planned in described
         ]
@@ -327,7 +346,7 @@ async def serve(config: Config, stop: anyio.Event, again: Again, hangups: Object
         engine = Engine(config, partition, tasks, again)
         tasks.start_soon(_note_idle, engine)
         tasks.start_soon(_follow_hangups, engine, hangups)
-        async with admin(config.admin.listen, engine):
+        async with admin(config.admin.listen, config.admin.token, engine):
             engine.supply(must_start=True)
             await stop.wait()
             log.info("stopping")

@@ -3,6 +3,9 @@
 `journalled = delivered + filtered + parked + dead + pending` must hold of the counters, and what they say must
 be what the journal's own events give when they are decoded and matched again: as many wanted as were delivered
 or given up on. A daemon may be running meanwhile.
+
+Which events were delivered is not recorded one by one, so a number that is wrong is told with the positions that it
+is about. What is parked or dead is: each must be an event that the subscription wants, below its mark, and be counted.
 """
 
 from __future__ import annotations
@@ -12,13 +15,21 @@ from collections.abc import Sequence
 import msgspec
 
 from router.event import Event
-from router.journal import Progress
+from router.journal import Held, Progress
 from router.plugin import Step
 from router.steps import apply
 
+OFFENDERS = 20
+"""Events that are named at most."""
+
+NONE_HELD = Held({}, {})
+
 
 class Balance(msgspec.Struct, frozen=True, kw_only=True):
-    """The balance of one subscription; `recounted` is None where the journal no longer has all the events."""
+    """The balance of one subscription; `recounted` is None where the journal no longer has all the events.
+
+    `offenders` are parked events or dead letters that should not be there, a line each: id, position, what is wrong.
+    """
 
     name: str
     journalled: int
@@ -29,6 +40,7 @@ class Balance(msgspec.Struct, frozen=True, kw_only=True):
     pending: int
     recounted: int | None
     problem: str = ""
+    offenders: tuple[str, ...] = ()
 
 
 class Count:
@@ -37,16 +49,21 @@ class Count:
     `pattern` digests what the config says that the subscription wants.
     """
 
-    def __init__(self, pattern: str, steps: Sequence[Step], progress: Progress) -> None:
+    def __init__(self, pattern: str, steps: Sequence[Step], progress: Progress, held: Held = NONE_HELD) -> None:
         self._pattern = pattern
         self._steps = steps
         self._progress = progress
+        self._held = held
         self._wanted = 0
+        self._unconfirmed = {**held.parked, **held.dead}
 
     def add(self, position: int, event: Event) -> None:
         """Count an event that matches, if it lies in the range that the progress speaks of and no step drops it."""
         if self._progress.since <= position < self._progress.position:
-            self._wanted += apply(self._steps, event) is not None  # one that a step fails on is a dead letter
+            wanted = apply(self._steps, event) is not None  # one that a step fails on is a dead letter
+            self._wanted += wanted
+            if wanted and self._unconfirmed.get(position) == event.id:
+                del self._unconfirmed[position]
 
     def balance(self, name: str, head: int, tail: int) -> Balance:
         """Compare what was counted with what the subscription says."""
@@ -55,15 +72,23 @@ class Count:
         wanted = self._wanted + progress.carried
         covered = progress.position - progress.since + progress.carried
         complete = tail <= progress.since or progress.since == progress.position
+        offenders = self._offenders(tail)
         problem = ""
         if progress.position > head:
             problem = f"its position {progress.position} lies beyond the journal's end {head}"
         elif covered != said + progress.filtered:
             problem = f"its counters add up to {said + progress.filtered}, not {covered}"
+        elif uncounted := self._uncounted():
+            problem = uncounted
+        elif offenders:
+            problem = f"{len(offenders)} parked events or dead letters should not be there"
         elif progress.pattern != self._pattern:
             complete = False  # counted under another match than the config's; the daemon starts a new count
         elif complete and wanted != said:
-            problem = f"the journal has {wanted} events that it wants, but {said} were delivered, parked or given up on"
+            problem = (
+                f"at positions {progress.since} to {progress.position - 1} the journal has {wanted} events that it "
+                f"wants, but {said} were delivered, parked or given up on"
+            )
         return Balance(
             name=name,
             journalled=head - progress.since + progress.carried,
@@ -74,4 +99,26 @@ class Count:
             pending=head - progress.position,
             recounted=wanted if complete else None,
             problem=problem,
+            offenders=tuple(offenders[:OFFENDERS]),
         )
+
+    def _uncounted(self) -> str:
+        """Say if there are more or fewer of those that are kept than the counters say; letters may be discarded."""
+        progress = self._progress
+        dead = sum(position >= progress.since for position in self._held.dead)
+        if len(self._held.parked) != progress.parked:
+            return f"{len(self._held.parked)} events are parked, but it counts {progress.parked}"
+        return f"{dead} dead letters are kept, but it counts {progress.dead}" if dead > progress.dead else ""
+
+    def _offenders(self, tail: int) -> list[str]:
+        """Return what is parked or dead and should not be, as far as the journal still has the events."""
+        progress = self._progress
+        known = max(tail, progress.since) if progress.pattern == self._pattern else progress.position
+        found: list[str] = []
+        for what, held in (("parked", self._held.parked), ("dead", self._held.dead)):
+            for position, key in sorted(held.items()):
+                if position >= progress.position:
+                    found.append(f"{key} at {position} is {what}, but all from {progress.position} on is pending")
+                elif position >= known and position in self._unconfirmed:
+                    found.append(f"{key} at {position} is {what}, but not an event there that it wants")
+        return found

@@ -16,7 +16,7 @@ LAYERS = [
     {"journal", "match", "steps"},
     {"intake", "dispatch", "window", "agenda", "retry", "breaker", "settlement", "delivery", "verify"},
     {"config", "admin"},
-    {"running", "service"},
+    {"running", "explain", "service"},
     {"cli"},
 ]
 """The packages and modules of `router`, from the bottom up; within one layer, imports may go across but not round."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import msgspec
 
+from router.admin.explanation import Explanation
 from router.admin.status import Status
 from router.journal import DeadLetter, Kind, State
+from router.match import ALWAYS, parse
+from router.plugin import Decoder
 
 
 class Letter(msgspec.Struct, frozen=True):
@@ -24,10 +27,38 @@ class Letter(msgspec.Struct, frozen=True):
     event: msgspec.Raw
 
 
-class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What to do with a subscription's dead letters: all, or those of one kind; replayed at so many a second."""
+class Choice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Which of a subscription's dead letters: all, but for what is said here.
+
+    `since` and `until` (Unix seconds) bound when they were given up on; `match` is as in the config.
+    """
 
     kind: Kind | None = None
+    since: float | None = None
+    until: float | None = None
+    match: dict[str, Any] | None = None
+    positions: frozenset[int] | None = None
+
+    def chooser(self, decoder: Decoder) -> Callable[[DeadLetter], bool]:
+        """Return what says whether a letter is meant; raises `BadPattern`."""
+        condition = ALWAYS if self.match is None else parse(self.match, decoder)
+
+        def chosen(letter: DeadLetter) -> bool:
+            return (
+                self.kind in {None, letter.kind}
+                and (self.positions is None or letter.position in self.positions)
+                and (self.since is None or self.since <= letter.last_try)
+                and (self.until is None or letter.last_try < self.until)
+                and condition.matches(letter.event)
+            )
+
+        return chosen
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What to do with dead letters: those chosen, replayed at so many a second."""
+
+    choice: Choice = Choice()
     per_second: float = 100.0
 
 
@@ -56,16 +87,20 @@ class Controls(Protocol):
         """Pause a subscription, or let it deliver again."""
         ...
 
-    async def dead_letters(self, name: str, after: int, limit: int) -> Sequence[DeadLetter]:
-        """Return a page of a subscription's dead letters, by position."""
+    async def dead_letters(self, name: str, choice: Choice, after: int, limit: int) -> Sequence[DeadLetter]:
+        """Return up to `limit` of a subscription's dead letters at positions above `after`, in order."""
         ...
 
-    async def replay(self, name: str, kind: Kind | None, per_second: float) -> int:
+    async def replay(self, name: str, choice: Choice, per_second: float) -> int:
         """Give dead letters another life, at a rate; returns how many."""
         ...
 
-    async def discard(self, name: str, kind: Kind | None) -> int:
+    async def discard(self, name: str, choice: Choice) -> int:
         """Forget dead letters; returns how many."""
+        ...
+
+    async def explain(self, key: str, limit: int) -> Explanation:
+        """Say what became of the newest events that a key names."""
         ...
 
     async def reload_file(self, *, drop: bool, only_plan: bool) -> str:

@@ -4,33 +4,37 @@
     GET  /ready                             204 when all sources take messages and the journal can be written, else 503
     GET  /status                            `Status`
     GET  /metrics                           the same for Prometheus
-    GET  /dead/DEPT/SUB?after=&limit=       a page of dead letters, `Letter` each
+    GET  /explain?key=&limit=               `Explanation`
+    GET  /dead/DEPT/SUB?after=&limit=       a page of dead letters, `Letter` each; choose=: a `Choice` as JSON
+    GET  /dead/DEPT/SUB/POSITION            `Letter`
     POST /dead/DEPT/SUB/replay, /discard    `Order`
     POST /pause/DEPT/SUB, /resume/DEPT/SUB
     POST /reload                            `ReloadOrder`
 
-What cannot be done is answered 409 with one line of text. Whatever changes something is taken only on a loopback
-address, from a client that names it so, and as JSON: a web page elsewhere cannot send that through a browser here.
+What cannot be done is answered 409 with one line of text; `router.admin.guard` says who may ask what.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from ipaddress import ip_address
+from functools import partial
 from typing import TypeVar
 
 import msgspec
 import structlog
 from aiohttp import web
 
-from router.admin.controls import Controls, Done, Order, ReloadOrder, letter_of
+from router.admin.controls import Choice, Controls, Done, Order, ReloadOrder, letter_of
+from router.admin.guard import refusal
 from router.admin.metrics import exposition
 from router.errors import ConfigError, RouterError
 
 PAGE = 100
 """Dead letters in one answer, unless asked for others."""
 MOST = 1000
+EXPLAINED = 20
+"""Events that are explained, unless asked for others."""
 
 log = structlog.get_logger("admin")
 
@@ -39,17 +43,20 @@ Answering = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @asynccontextmanager
-async def admin(listen: str, controls: Controls) -> AsyncGenerator[None]:
-    """Serve on `listen` (`HOST:PORT`) until the block ends; raises `ConfigError` if the address cannot be had."""
+async def admin(listen: str, token: str | None, controls: Controls) -> AsyncGenerator[None]:
+    """Serve on `listen` (`HOST:PORT`) until the block ends, guarded by the token if there is one.
+
+    Raises `ConfigError` if the address cannot be had.
+    """
     host, _, port = listen.rpartition(":")
     host = host.strip("[]")
-    app = web.Application(middlewares=[web.middleware(_answer_errors)])
+    app = web.Application(middlewares=[web.middleware(partial(_guard, token)), web.middleware(_answer_errors)])
     app.add_routes(_Api(controls).routes())
-    runner = web.AppRunner(app, access_log=None, handler_cancellation=True)
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
     await runner.setup()
     try:
         try:
-            await web.TCPSite(runner, host, int(port), shutdown_timeout=1.0).start()
+            await web.TCPSite(runner, host, int(port)).start()
         except OSError as error:
             raise ConfigError(
                 "admin.listen", f"cannot listen on {listen}: {error.strerror}", "name a free port"
@@ -60,25 +67,17 @@ async def admin(listen: str, controls: Controls) -> AsyncGenerator[None]:
         await runner.cleanup()
 
 
+async def _guard(token: str | None, request: web.Request, handler: Answering) -> web.StreamResponse:
+    return refusal(request, token) or await handler(request)
+
+
 async def _answer_errors(request: web.Request, handler: Answering) -> web.StreamResponse:
-    if request.method != "GET" and not (_is_loopback(request) and request.content_type == "application/json"):
-        return web.Response(status=403, text="changes are taken only on a loopback address, as JSON")
     try:
         return await handler(request)
     except RouterError as error:
         return web.Response(status=409, text=str(error))
     except msgspec.DecodeError as error:
         return web.Response(status=400, text=str(error))
-
-
-def _is_loopback(request: web.Request) -> bool:
-    """Say whether the request came to a loopback address, and was meant to: a name may be made to point here."""
-    host = request.url.host or ""
-    here: tuple[str, int] = request.transport.get_extra_info("sockname") if request.transport else ("", 0)
-    try:
-        return ip_address(here[0]).is_loopback and (host == "localhost" or ip_address(host).is_loopback)
-    except ValueError:
-        return False
 
 
 class _Api:
@@ -93,7 +92,9 @@ class _Api:
             web.get("/ready", self._ready),
             web.get("/status", self._status),
             web.get("/metrics", self._metrics),
+            web.get("/explain", self._explain),
             web.get(f"/dead/{name}", self._dead),
+            web.get(f"/dead/{name}/{{position:[0-9]+}}", self._dead_letter),
             web.post(f"/dead/{name}/replay", self._replay),
             web.post(f"/dead/{name}/discard", self._discard),
             web.post(f"/pause/{name}", self._pause),
@@ -116,16 +117,29 @@ class _Api:
 
     async def _dead(self, request: web.Request) -> web.Response:
         after, limit = (_number(request, "after", 0), min(_number(request, "limit", PAGE), MOST))
-        letters = await self._controls.dead_letters(_name(request), after, limit)
+        choice = msgspec.json.decode(request.query.get("choose", "{}"), type=Choice)
+        letters = await self._controls.dead_letters(_name(request), choice, after, limit)
         return _json([letter_of(letter) for letter in letters])
+
+    async def _dead_letter(self, request: web.Request) -> web.Response:
+        position = int(request.match_info["position"])
+        choice = Choice(positions=frozenset((position,)))
+        letters = await self._controls.dead_letters(_name(request), choice, position - 1, 1)
+        if not letters:
+            raise RouterError(f"{_name(request)} has no dead letter at position {position}")
+        return _json(letter_of(letters[0]))
+
+    async def _explain(self, request: web.Request) -> web.Response:
+        limit = min(_number(request, "limit", EXPLAINED), MOST)
+        return _json(await self._controls.explain(request.query.get("key", ""), limit))
 
     async def _replay(self, request: web.Request) -> web.Response:
         order = await _order(request, Order)
-        count = await self._controls.replay(_name(request), order.kind, order.per_second)
+        count = await self._controls.replay(_name(request), order.choice, order.per_second)
         return _json(Done(f"{count} dead letters are due again, {order.per_second:g} a second", count))
 
     async def _discard(self, request: web.Request) -> web.Response:
-        count = await self._controls.discard(_name(request), (await _order(request, Order)).kind)
+        count = await self._controls.discard(_name(request), (await _order(request, Order)).choice)
         return _json(Done(f"{count} dead letters discarded", count))
 
     async def _pause(self, request: web.Request) -> web.Response:

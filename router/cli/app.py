@@ -12,7 +12,8 @@ from typing import cast
 
 import typer
 
-from router.cli import control, decode, inspect, run
+from router.cli import control, dead, decode, explain, inspect, journal, run
+from router.cli.logs import configure
 from router.config import BadConfig
 from router.errors import ConfigError, RouterError
 
@@ -21,7 +22,8 @@ FAILED = 1
 
 
 OURS: dict[str, Callable[..., None] | typer.Typer] = {
-    "dead": control.dead,
+    "dead": dead.dead,
+    "explain": explain.explain,
     "pause": control.pause,
     "resume": control.resume,
     "reload": control.reload,
@@ -29,6 +31,7 @@ OURS: dict[str, Callable[..., None] | typer.Typer] = {
     "check": run.check,
     "status": inspect.status,
     "verify": inspect.verify,
+    "journal": journal.journal,
     "decode": decode.decode,
 }
 
@@ -59,6 +62,7 @@ def _add(app: typer.Typer, name: str, command: Callable[..., None] | typer.Typer
 
 def main() -> None:
     """Run the command line."""
+    configure("info")
     try:
         build(sys.argv[1] if len(sys.argv) > 1 else "")()
     except* RouterError as group:

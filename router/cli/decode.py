@@ -11,6 +11,7 @@ from typing import Annotated, BinaryIO
 import msgspec
 import typer
 
+from router.cli.lines import body_of
 from router.config.plugins import Plugins
 from router.errors import RouterError
 from router.event import Message
@@ -28,6 +29,7 @@ def decode(
 ) -> None:
     """Decode messages, one per line (or one per file with --whole), and print the events as JSON lines.
 
+    A line may also be `base64:` and a message in base64, as `router journal export` writes what is no line.
     What cannot be decoded is printed as an event of type Undecodable, with the reason.
 
     Example: router decode --whole push-body.xml
@@ -60,4 +62,4 @@ def _read(file: BinaryIO, *, whole: bool) -> Iterator[bytes]:
         return
     for line in file:
         if message := line.rstrip(b"\r\n"):
-            yield message
+            yield body_of(message)

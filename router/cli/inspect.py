@@ -14,7 +14,7 @@ from router import service
 from router.admin.status import Status
 from router.cli import tables
 from router.cli.ask import ask
-from router.config import load
+from router.config import Admin, load
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
@@ -30,8 +30,7 @@ def status(
 
     Example: router status config/minimal.yaml
     """
-    address = load(config, os.environ).admin.listen if config else admin
-    body = ask(address, "GET", "/status")
+    body = ask(load(config, os.environ).admin if config else Admin(listen=admin), "GET", "/status")
     if as_json:
         print(body.decode())
         return
@@ -82,5 +81,8 @@ def verify(
             numbers = ["-" if (n := getattr(balance, column)) is None else str(n) for column in columns]
             table.add_row(balance.name, *numbers, balance.problem or "ok")
         tables.console().print(table)
+        for balance in balances:
+            for line in balance.offenders:
+                print(f"{balance.name}: {line}")
     if any(balance.problem for balance in balances):
         raise typer.Exit(1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 _WIDTH = 160
 
@@ -22,3 +23,8 @@ def table(name: str, *columns: str) -> Table:
     for column in columns:
         made.add_column(column, overflow="fold")
     return made
+
+
+def plain(text: str) -> Text:
+    """Return a cell that shows a text as it is: brackets in what others wrote are no markup."""
+    return Text(text)

@@ -6,6 +6,7 @@ These work on whatever could be made of a config, so that they are reported besi
 from __future__ import annotations
 
 from collections.abc import Mapping
+from ipaddress import ip_address
 from itertools import combinations
 from typing import Any
 
@@ -47,6 +48,22 @@ def check_listeners(built: Mapping[Path, Any], problems: Problems) -> None:
         if _same(one, other):
             problem = f"{'.'.join(map(str, first))} listens on `{one}` already"
             problems.add((*second, "listen"), problem, "each needs a port of its own")
+
+
+def check_admin(built: Mapping[Path, Any], problems: Problems) -> None:
+    """Refuse an admin API that other machines can reach and that has no token."""
+    admin: Admin = built.get(("admin",), Admin())
+    host = admin.listen.rpartition(":")[0].strip("[]")
+    if admin.token is None and not _is_loopback(host):
+        problem = f"other machines reach `{admin.listen}`, and without a token they may change everything"
+        problems.add(("admin", "listen"), problem, "add `token: ${ADMIN_TOKEN}`, or listen on 127.0.0.1")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _same(one: str, other: str) -> bool:

@@ -13,7 +13,7 @@ from msgspec import Meta
 from router.errors import ConfigError
 from router.journal import Journal
 from router.match import ALWAYS, Condition
-from router.plugin import Decoder, Sink, Source, Step
+from router.plugin import Decoder, Secret, Sink, Source, Step
 from router.retry import SCHEDULE
 from router.units import Duration
 
@@ -23,10 +23,19 @@ Name: TypeAlias = Annotated[
 """A name that is also good for files, metrics and URLs."""
 
 
+SHORTEST_TOKEN = 16
+"""Characters."""
+
+
 class Admin(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the admin API listens."""
+    """Where the admin API listens, and the token (`Authorization: Bearer`) for what changes things or shows mails."""
 
     listen: str = "127.0.0.1:9464"
+    token: Secret | None = None
+
+    def __post_init__(self) -> None:
+        if self.token is not None and len(self.token) < SHORTEST_TOKEN:
+            raise ConfigError("token", "a token so short can be guessed", "make one with `openssl rand -hex 16`")
 
 
 class BreakerOptions(msgspec.Struct, frozen=True, kw_only=True):

@@ -23,7 +23,9 @@ from typing import Literal, Protocol, TypeAlias
 
 import msgspec
 
+from router.errors import RouterError
 from router.event import Event, Message
+from router.journal.report import CheckReport
 from router.latency import Latencies
 from router.plugin import Plugin
 
@@ -209,6 +211,13 @@ class Partition(Protocol):
         ...
 
 
+class Held(msgspec.Struct, frozen=True):
+    """What a subscription keeps copies of: the ids of its parked events and dead letters, by their positions."""
+
+    parked: Mapping[int, str]
+    dead: Mapping[int, str]
+
+
 class Inspection(Protocol):
     """A journal as it lies there, read beside the daemon that may be writing it."""
 
@@ -227,8 +236,32 @@ class Inspection(Protocol):
         """The progress of every subscription that ever had one, not newer than `head`."""
         ...
 
-    def segments(self) -> Iterator[Segment]:
-        """Yield what is kept, from the tail up to the head."""
+    @property
+    def held(self) -> Mapping[str, Held]:
+        """What each subscription has parked and given up on, of the same moment as `progress`."""
+        ...
+
+    def segments(self, start: int = FIRST) -> Iterator[Segment]:
+        """Yield what is kept up to the head; the first segment is the one that holds `start`, or the tail."""
+        ...
+
+    def find(self, key: str, pulse: Callable[[], object]) -> Iterator[tuple[int, Event]]:
+        """Yield the events whose id is the key, or whose message holds it in some form, newest first.
+
+        Calls `pulse` every now and then, which may raise to end the search.
+        """
+        ...
+
+    def trouble(self, name: str, position: int) -> Trouble | None:
+        """Return what is parked or dead at a position of a subscription."""
+        ...
+
+    def troubles(self, key: str, below: int) -> Iterator[Trouble]:
+        """Yield what is parked or dead, of any subscription, at positions below one, and holds the key as in `find`."""
+        ...
+
+    def dead_from(self, name: str, since: int) -> int:
+        """Return how many dead letters a subscription has at positions from `since` on."""
         ...
 
 
@@ -242,3 +275,18 @@ class Journal(Plugin, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def inspect(self, state: Path, restore: Restore) -> AbstractContextManager[Inspection]:
         """Open it for reading; raises `RouterError` where there is none."""
         raise NotImplementedError
+
+    def examine(self, state: Path, identify: Callable[[Message, str], str]) -> CheckReport:  # noqa: ARG002
+        """Go through all of it, also beside a daemon; `identify` gives the id of a message by its source's name."""
+        raise RouterError("this journal cannot be checked")
+
+    def repair(self, state: Path) -> int:  # noqa: ARG002
+        """Set damaged rows aside; returns how many. Raises `ConfigError` while a daemon runs."""
+        raise RouterError("this journal cannot be repaired")
+
+    def compact(self, state: Path, active: Iterable[str]) -> tuple[int, int]:  # noqa: ARG002
+        """Delete what these subscriptions have settled and nobody wants kept; returns the bytes before and after.
+
+        Raises `ConfigError` while a daemon runs.
+        """
+        raise RouterError("this journal cannot be compacted")

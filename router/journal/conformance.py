@@ -7,6 +7,7 @@ def journal(self, *, small: bool = False) -> Journal: ...
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
@@ -102,6 +103,18 @@ class JournalSuite:
         assert [s.first for s in seen] == [FIRST + sum(len(s.events) for s in seen[:i]) for i in range(len(seen))]
         assert [e.id for s in seen for e in s.events] == [e.id for e in read.events]
         assert len(read.events) == 20 * 7
+
+    async def test_it_knows_when_what_is_there_was_stored(self, tmp_path: Path) -> None:
+        """By the position of any event of a batch; there is none at the head."""
+        started = time.time()
+        async with self.opened(tmp_path) as partition:
+            assert await partition.stored_at([FIRST]) == [None]
+            await partition.append([event(b"a"), event(b"b")])
+            await partition.append([event(b"c")])
+            first, second, third, head = await partition.stored_at([FIRST, FIRST + 1, FIRST + 2, FIRST + 3])
+        assert head is None
+        assert first == second
+        assert started - 1 <= (first or 0) <= (third or 0) <= time.time()
 
     async def test_two_readers_do_not_disturb_each_other(self, tmp_path: Path) -> None:
         """Each reads all, at its own pace, while more is appended."""
@@ -221,6 +234,24 @@ class JournalSuite:
             segment = await partition.read(FIRST + 5, 1)
             assert segment.first == FIRST + 5
             assert segment.events[0].id == _batch(0)[5].id
+
+    async def test_what_is_parked_or_dead_outlives_its_event_in_the_journal(self, tmp_path: Path) -> None:
+        """P1: it is a copy, for the journal itself need not keep what was settled."""
+        async with self.opened(tmp_path, small=True) as partition:
+            first = _batch(0)
+            await partition.append(first)
+            trouble: dict[str, Any] = {**_trouble(FIRST, b""), "event": first[0]}
+            parked, dead = Parked(due=1.0, times=0, **trouble), DeadLetter(kind="refused", **trouble)
+            partition.commit("d/s", settled(partition.head), Change(parked=[parked], dead=[dead]))
+            partition.activate(["d/s"])
+            number = 0
+            with anyio.fail_after(20):
+                while partition.tail == FIRST:
+                    number += 1
+                    await _until_appended(partition, _batch(number))
+                    partition.commit("d/s", settled(partition.head))
+            (kept,), (letter,) = await partition.parked("d/s", 10), await partition.dead_letters("d/s", 0, 10)
+        assert bytes(kept.event.raw) == bytes(letter.event.raw) == first[0].raw
 
     async def test_a_caller_that_gives_up_takes_nobody_with_it(self, tmp_path: Path) -> None:
         """Cancelling one append leaves the others to be answered."""

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import sqlite3
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,9 @@ from router.journal import FIRST, Change, Progress, Trouble
 VERSION = 1
 SWEEP = 2000
 """Batches that are deleted in one transaction at most, so that no commit waits long for it."""
+STRETCH_ROWS = 10_000
+STRETCH_BYTES = 32 * 2**20
+"""What a search reads in one transaction at most."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS batches (
@@ -60,7 +64,7 @@ class Row(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class StoredBatch(msgspec.Struct, frozen=True):
-    """A batch as it is read back; `rows` is None where the checksum says that it is damaged."""
+    """A batch as it is read back; `rows` is None where it is damaged, or was set aside for that."""
 
     first: int
     ids: bytes
@@ -166,6 +170,15 @@ class Database:
     def _one(self, statement: str, *values: float) -> int:
         return int(self._sql.execute(statement, values).fetchone()[0])
 
+    @contextmanager
+    def moment(self) -> Generator[None]:
+        """Read everything in this block as it is at one moment; keep it short."""
+        self._sql.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._sql.execute("COMMIT")
+
     def head(self) -> int:
         """Return the position that the next event will get."""
         return self._one(
@@ -257,13 +270,35 @@ class Database:
             for first, count, crc, ids, body in rows:
                 if first + count <= position:
                     continue
-                sound = zlib.crc32(body, zlib.crc32(ids)) == crc
+                sound = body and zlib.crc32(body, zlib.crc32(ids)) == crc
                 batches.append(StoredBatch(first, ids, _unpack(body) if sound else None, count))
                 if first + count - position >= limit:
                     break
         finally:
             rows.close()
         return batches
+
+    def search(self, below: int, found: Callable[[bytes, bytes], bool]) -> tuple[list[StoredBatch], int]:
+        """Look through a stretch of batches below a position, newest first; return those found, and where it ended.
+
+        `found` is asked about each batch's ids and body. It ended at 0 where there are no more. A stretch is short,
+        and so is the read transaction.
+        """
+        columns = "first, count, crc, ids, body"
+        rows = self._sql.execute(f"SELECT {columns} FROM batches WHERE first < ? ORDER BY first DESC", (below,))
+        batches: list[StoredBatch] = []
+        size = 0
+        try:
+            for number, (first, count, crc, ids, body) in enumerate(rows, 1):
+                if found(ids, body):
+                    sound = zlib.crc32(body, zlib.crc32(ids)) == crc
+                    batches.append(StoredBatch(first, ids, _unpack(body) if sound else None, count))
+                size += len(body)
+                if number == STRETCH_ROWS or size > STRETCH_BYTES:
+                    return batches, first
+        finally:
+            rows.close()
+        return batches, 0
 
     def stored_at(self, positions: Sequence[int]) -> list[float | None]:
         """Return when the batches that hold these positions were written, in Unix seconds; None at the head."""
@@ -294,6 +329,13 @@ class Database:
         """Return how many dead letters each subscription has."""
         return dict(self._sql.execute("SELECT name, count(*) FROM dead GROUP BY name"))
 
+    def held(self, table: str) -> dict[str, dict[int, str]]:
+        """Return the ids of all that is parked or dead, by subscription and position."""
+        held: dict[str, dict[int, str]] = {}
+        for name, position, key in self._sql.execute(f"SELECT name, position, id FROM {table}"):
+            held.setdefault(name, {})[position] = key.hex()
+        return held
+
     def parked(self, name: str, limit: int) -> list[StoredTrouble]:
         """Return the subscription's parked events that are due first; the `rest`: due, times."""
         return self._troubles("parked", "due, times", "ORDER BY due, position LIMIT ?", name, limit)
@@ -301,6 +343,20 @@ class Database:
     def dead(self, name: str, after: int, limit: int) -> list[StoredTrouble]:
         """Return the subscription's dead letters above a position; the `rest`: kind."""
         return self._troubles("dead", "kind", "AND position > ? ORDER BY position LIMIT ?", name, after, limit)
+
+    def trouble(self, table: str, last: str, name: str, position: int) -> list[StoredTrouble]:
+        """Return what `parked` or `dead` has at a position, if anything; `last` names the rest's columns."""
+        return self._troubles(table, last, "AND position = ?", name, position)
+
+    def troubled(self, table: str, below: int, found: Callable[[bytes, bytes], bool]) -> list[tuple[str, int]]:
+        """Return subscription and position of each row below a position of whose id and event `found` is true."""
+        rows = self._sql.execute(f"SELECT name, position, id, event FROM {table} WHERE position < ?", (below,))
+        return [(name, position) for name, position, key, event in rows if found(key, event)]
+
+    def dead_from(self, name: str, since: int) -> int:
+        """Return how many dead letters a subscription has from a position on."""
+        (row,) = self._sql.execute("SELECT count(*) FROM dead WHERE name = ? AND position >= ?", (name, since))
+        return int(row[0])
 
     def _troubles(self, table: str, last: str, rest: str, *values: str | int) -> list[StoredTrouble]:
         columns = "position, id, reason, status, attempts, first_try, last_try, event"

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 import structlog
 
 from router.event import UNDECODABLE, Event, Message, UndecodableFields
-from router.journal import Restore, Segment
-from router.journal.database import Database, StoredBatch
+from router.journal import FIRST, DeadLetter, Held, Parked, Restore, Segment, Trouble
+from router.journal.database import Database, StoredBatch, StoredTrouble
+from router.journal.search import Key
 
 READ = 4096
 """Events that are read at a time."""
 
+_DAMAGED = Message(b"", 0.0)
+"""The message of every event that is damaged."""
+
 log = structlog.get_logger("journal")
+
+
+def is_damaged(event: Event) -> bool:
+    """Say whether this stands in for an event whose row is damaged."""
+    return event.message is _DAMAGED
 
 
 def _damaged(name: str) -> Event:
@@ -25,7 +35,7 @@ def _damaged(name: str) -> Event:
         time=datetime.fromtimestamp(0, UTC),
         source="journal",
         fields=UndecodableFields("the journal row is damaged", ""),
-        message=Message(b"", 0.0),
+        message=_DAMAGED,
     )
 
 
@@ -42,19 +52,45 @@ def events_of(batch: StoredBatch, restore: Restore) -> list[Event]:
     ]
 
 
+def _only(batch: StoredBatch, index: int) -> StoredBatch:
+    """Leave only one of a batch's events."""
+    rows = None if batch.rows is None else batch.rows[index : index + 1]
+    return StoredBatch(batch.first + index, batch.ids[index * 16 : index * 16 + 16], rows, 1)
+
+
+def trouble_of(row: StoredTrouble, restore: Restore) -> dict[str, Any]:
+    """Return what parked events and dead letters have in common."""
+    return {
+        "position": row.position,
+        "event": restore(Message(row.row.body, row.row.received, row.row.attributes), row.row.source, row.key.hex()),
+        "reason": row.reason,
+        "status": row.status,
+        "attempts": row.attempts,
+        "first_try": row.first_try,
+        "last_try": row.last_try,
+    }
+
+
 class SqliteInspection:
     """What `Journal.inspect` yields."""
 
     def __init__(self, database: Database, restore: Restore) -> None:
         self._database = database
         self._restore = restore
-        self.progress = database.progress()
-        self.tail = database.tail()
-        self.head = database.head()
+        with database.moment():
+            self.progress = database.progress()
+            parked, dead = database.held("parked"), database.held("dead")
+            self.head = database.head()
+        self.held = {name: Held(parked.get(name, {}), dead.get(name, {})) for name in {*parked, *dead}}
 
-    def segments(self) -> Iterator[Segment]:
+    @property
+    def tail(self) -> int:
+        """The oldest position that is still kept by now."""
+        return self._database.tail()
+
+    def segments(self, start: int = FIRST) -> Iterator[Segment]:
         """Yield what is kept, in short reads, so that the writer's WAL does not grow meanwhile."""
-        position = self.tail
+        position = max(self.tail, start)
         while position < self.head:
             batches = self._database.read(position, READ)
             if not batches:
@@ -62,3 +98,35 @@ class SqliteInspection:
             for batch in batches:
                 yield Segment(batch.first, events_of(batch, self._restore))
                 position = batch.first + batch.count
+
+    def find(self, key: str, pulse: Callable[[], object]) -> Iterator[tuple[int, Event]]:
+        """Yield the events whose id is the key, or that hold it, newest first; in short reads, too."""
+        sought = Key(key)
+        below = self.head
+        while below:
+            pulse()
+            batches, below = self._database.search(below, sought.within)
+            for batch in batches:
+                messages = [(bytes(row.body), row.attributes) for row in batch.rows or ()]
+                for index in sought.indices(batch.ids, messages):
+                    (event,) = events_of(_only(batch, index), self._restore)
+                    yield batch.first + index, event
+
+    def trouble(self, name: str, position: int) -> Trouble | None:
+        """Return what is parked or dead at a position of a subscription."""
+        for row in self._database.trouble("dead", "kind", name, position):
+            return DeadLetter(kind=row.rest[0], **trouble_of(row, self._restore))
+        for row in self._database.trouble("parked", "due, times", name, position):
+            return Parked(due=row.rest[0], times=row.rest[1], **trouble_of(row, self._restore))
+        return None
+
+    def troubles(self, key: str, below: int) -> Iterator[Trouble]:
+        """Yield what is parked or dead at positions below one and holds the key."""
+        for table in ("dead", "parked"):
+            for name, position in self._database.troubled(table, below, Key(key).within):
+                if trouble := self.trouble(name, position):
+                    yield trouble
+
+    def dead_from(self, name: str, since: int) -> int:
+        """Return how many dead letters a subscription has at positions from `since` on."""
+        return self._database.dead_from(name, since)

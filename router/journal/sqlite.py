@@ -15,10 +15,9 @@ import sqlite3
 import time
 from collections import Counter, deque
 from collections.abc import AsyncGenerator, Generator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import anyio
 import msgspec
@@ -26,7 +25,7 @@ import structlog
 from anyio import to_thread
 
 from router.errors import ConfigError, Retry, RouterError
-from router.event import Event, Message
+from router.event import Event
 from router.journal import (
     NOTHING,
     Change,
@@ -41,9 +40,11 @@ from router.journal import (
     Segment,
     Statistics,
 )
-from router.journal.database import Database, StoredTrouble, Sweep, Write, pack
-from router.journal.inspection import SqliteInspection, events_of
+from router.journal.database import Database, Sweep, Write, pack
+from router.journal.inspection import SqliteInspection, events_of, trouble_of
+from router.journal.report import CheckReport
 from router.journal.seen import Seen
+from router.journal.upkeep import Identify, Upkeep
 from router.latency import Latency
 from router.units import Duration, Size
 
@@ -96,14 +97,49 @@ class SqliteJournal(Journal, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     @contextmanager
     def inspect(self, state: Path, restore: Restore) -> Generator[Inspection]:
         """Read the file; raises `RouterError` if there is none."""
-        path = state / "journal.db"
-        if not path.exists():
-            raise RouterError(f"no journal at {path} (has the router run on this state folder?)")
-        database = Database(path, readonly=True)
-        try:
-            yield SqliteInspection(database, restore)
-        finally:
-            database.close()
+        path = _existing(state)
+        with closing(Database(path, readonly=True)) as database:
+            try:
+                yield SqliteInspection(database, restore)
+            except sqlite3.Error as error:
+                raise RouterError(f"{path}: {error} (see `router journal check`)") from error
+
+    def examine(self, state: Path, identify: Identify) -> CheckReport:
+        """Read every row; raises `RouterError` if there is no file, or SQLite cannot read it."""
+        with closing(Upkeep(_existing(state), readonly=True)) as upkeep:
+            return upkeep.check(identify)
+
+    def repair(self, state: Path) -> int:
+        """Set damaged rows aside in `journal.aside.jsonl`."""
+        path = _existing(state)
+        with _lock(state), _told(path), closing(Upkeep(path)) as upkeep:
+            return upkeep.repair(state)
+
+    def compact(self, state: Path, active: Iterable[str]) -> tuple[int, int]:
+        """Sweep as the daemon would, all at once, and shrink the file; needs as much free space as is left in it."""
+        path, now = _existing(state), time.time()
+        with _lock(state), _told(path), closing(Upkeep(path)) as upkeep:
+            before = path.stat().st_size
+            progress = upkeep.progress()
+            settled = min((progress[name].position for name in active if name in progress), default=0)
+            upkeep.compact(settled, now - self.retention, now - self.duplicates)
+            return before, path.stat().st_size
+
+
+def _existing(state: Path) -> Path:
+    path = state / "journal.db"
+    if not path.exists():
+        raise RouterError(f"no journal at {path} (has the router run on this state folder?)")
+    return path
+
+
+@contextmanager
+def _told(path: Path) -> Generator[None]:
+    """Say in one line what the disk or SQLite did not let us do."""
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        raise RouterError(f"{path}: {error}") from error
 
 
 @contextmanager
@@ -266,29 +302,17 @@ class _SqlitePartition:
     async def parked(self, name: str, limit: int) -> Sequence[Parked]:
         await self._wait_written()
         rows = await to_thread.run_sync(self._reader.parked, name, limit, limiter=self._read_limiter)
-        return [Parked(due=row.rest[0], times=row.rest[1], **self._trouble(row)) for row in rows]
+        return [Parked(due=row.rest[0], times=row.rest[1], **trouble_of(row, self._restore)) for row in rows]
 
     async def dead_letters(self, name: str, after: int, limit: int) -> Sequence[DeadLetter]:
         await self._wait_written()
         rows = await to_thread.run_sync(self._reader.dead, name, after, limit, limiter=self._read_limiter)
-        return [DeadLetter(kind=row.rest[0], **self._trouble(row)) for row in rows]
+        return [DeadLetter(kind=row.rest[0], **trouble_of(row, self._restore)) for row in rows]
 
     async def _wait_written(self) -> None:
         """Wait until what was committed can be read, also what the writer has in hand."""
         if self._owing or self._writing:
             await self.flush()
-
-    def _trouble(self, row: StoredTrouble) -> dict[str, Any]:
-        message = Message(row.row.body, row.row.received, row.row.attributes)
-        return {
-            "position": row.position,
-            "event": self._restore(message, row.row.source, row.key.hex()),
-            "reason": row.reason,
-            "status": row.status,
-            "attempts": row.attempts,
-            "first_try": row.first_try,
-            "last_try": row.last_try,
-        }
 
     async def stored_at(self, positions: Sequence[int]) -> Sequence[float | None]:
         try:

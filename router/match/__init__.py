@@ -7,8 +7,21 @@ routes = Routes([Route(accounts=("*@shop.example.com",), condition=condition)], 
 routes.wanted(event)            # the indices of the routes that want it
 """
 
-from router.match.condition import ALWAYS, NEVER, Condition
+from router.match.condition import ALWAYS, NEVER, Condition, text_of
 from router.match.pattern import BadPattern, Mistake, Path, parse
 from router.match.routes import Route, Routes
+from router.match.why import why_not
 
-__all__ = ["ALWAYS", "NEVER", "BadPattern", "Condition", "Mistake", "Path", "Route", "Routes", "parse"]
+__all__ = [
+    "ALWAYS",
+    "NEVER",
+    "BadPattern",
+    "Condition",
+    "Mistake",
+    "Path",
+    "Route",
+    "Routes",
+    "parse",
+    "text_of",
+    "why_not",
+]

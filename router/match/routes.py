@@ -39,6 +39,10 @@ class Route(msgspec.Struct, frozen=True):
     accounts: tuple[str, ...]
     condition: Condition
 
+    def sees(self, account: str, *, decoded: bool = True) -> bool:
+        """Say whether results of an account go here at all; those that could not be decoded go to `EVERYONE` alone."""
+        return _Visibility(self.accounts).includes(account.lower()) if decoded else EVERYONE in self.accounts
+
 
 class _Outcome(msgspec.Struct, frozen=True):
     """What a routing key decides: the routes that want the event for sure, and what it takes to know the others."""

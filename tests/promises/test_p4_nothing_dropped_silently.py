@@ -72,6 +72,53 @@ async def test_verify_finds_cooked_books(tmp_path: Path, cheat: str) -> None:
     assert [b["name"] for b in report["subscriptions"] if b["problem"]] == ["a/all"]
 
 
+@pytest.mark.parametrize(
+    ("cheat", "problem", "offenders"),
+    [
+        ("UPDATE dead SET position = 1000 WHERE position = 3", "1 parked events or dead letters", ["at 1000 is dead"]),
+        ("UPDATE dead SET id = zeroblob(16) WHERE position = 3", "1 parked events or dead", ["not an event there"]),
+        ("UPDATE progress SET dead = dead - 1, delivered = delivered + 1", "50 dead letters are kept, but", []),
+        ("UPDATE progress SET parked = 1, dead = dead - 1", "0 events are parked, but it counts 1", []),
+    ],
+)
+async def test_verify_names_what_is_kept_and_should_not_be(
+    tmp_path: Path, cheat: str, problem: str, offenders: list[str]
+) -> None:
+    """A parked event or a dead letter is one that the subscription wants, below its mark, and counted."""
+    departments = """
+  a:
+    accounts: ["*"]
+    subscriptions:
+      refused: {to: {type: webhook, url: "http://127.0.0.1:PORT/"}, delivery: {retry_min: 10ms}}
+"""
+
+    async def refuse(_: web.Request) -> web.Response:
+        return web.Response(status=400)
+
+    app = web.Application()
+    app.router.add_post("/", refuse)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    port = free_port()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+        with running(tmp_path, departments.replace("PORT", str(port))) as daemon:
+            await post(daemon.url, range(50), {})
+            await anyio.to_thread.run_sync(daemon.wait_settled)
+            assert (await anyio.to_thread.run_sync(daemon.verify))["ok"]
+            await anyio.to_thread.run_sync(daemon.stop)
+    finally:
+        await runner.cleanup()
+    assert daemon.verify()["subscriptions"][0]["dead"] == 50
+    with sqlite3.connect(tmp_path / "state" / "journal.db") as sql:
+        sql.execute(cheat)
+    sql.close()
+    (balance,) = daemon.verify()["subscriptions"]
+    assert problem in balance["problem"]
+    assert len(balance["offenders"]) == len(offenders)
+    assert all(part in line for part, line in zip(offenders, balance["offenders"], strict=True))
+
+
 async def test_what_cannot_be_decoded_is_answered_kept_and_shown(tmp_path: Path) -> None:
     bodies = [b"", b"junk", b'{"specversion":"1.0"', b"<a", b"\xff\xfe"]
     with running(tmp_path, DEPARTMENTS.replace("DEAD", str(free_port())).replace("*@other.example", "*")) as daemon:

@@ -1,0 +1,165 @@
+"""`router dead`: the events that a subscription gave up on."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from datetime import UTC, datetime
+from typing import Annotated, Any
+from urllib.parse import quote, urlencode
+
+import msgspec
+import typer
+
+from router.admin.controls import Choice, Letter, Order
+from router.admin.status import Status
+from router.cli import tables
+from router.cli.ask import ConfigFile, Json, Subscription, admin_of, ask
+from router.cli.control import order
+from router.cli.selection import moment
+from router.config import Admin, load
+from router.config.nodes import BadText, read
+from router.config.problem import BadConfig, Problems
+from router.config.walk import Walk
+from router.errors import RouterError
+from router.journal import Kind
+
+OnlyKind = Annotated[Kind | None, typer.Option("--kind", help="Only those given up on for this cause.")]
+Since = Annotated[str | None, typer.Option(help="Only those given up on since: 2026-11-24T08:00Z, or 2h ago.")]
+Until = Annotated[str | None, typer.Option(help="Only those given up on before.")]
+Match = Annotated[str | None, typer.Option(help="Only those that match, as in a config: '{region: cn-hangzhou}'.")]
+Positions = Annotated[list[int] | None, typer.Option("--position", help="Only this one; may be given again.")]
+
+dead = typer.Typer(
+    no_args_is_help=True, help="List, show, replay or discard the events that a subscription gave up on."
+)
+
+
+@dead.command("list")
+def dead_list(
+    config: ConfigFile,
+    subscription: Subscription,
+    kind: OnlyKind = None,
+    since: Since = None,
+    until: Until = None,
+    match: Match = None,
+    after: Annotated[int, typer.Option(help="Only those behind this position.")] = 0,
+    limit: Annotated[int, typer.Option(help="How many at most.")] = 100,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines with the whole events.")] = False,
+) -> None:
+    """List dead letters: why, after how many tries, since when.
+
+    Example: router dead list config/full.yaml sales/resend --kind refused --since 2h
+    """
+    choice = msgspec.json.encode(_choice(kind, since, until, match, None)).decode()
+    query = urlencode({"after": after, "limit": limit, "choose": choice})
+    body = ask(admin_of(config), "GET", f"/dead/{quote(subscription)}?{query}")
+    letters = msgspec.json.decode(body, type=list[Letter])
+    if as_json:
+        for letter in letters:
+            print(msgspec.json.encode(letter).decode())
+        return
+    table = tables.table("position", "event", "kind", "status", "attempts", "last try", "reason")
+    for letter in letters:
+        last = datetime.fromtimestamp(letter.last_try, UTC)
+        event = msgspec.json.decode(letter.event)["id"]
+        numbers = (str(letter.position), event, letter.kind, str(letter.status or "-"), str(letter.attempts))
+        table.add_row(*numbers, f"{last:%Y-%m-%d %H:%M:%S}Z", tables.plain(letter.reason[:80]))
+    tables.console().print(table)
+
+
+@dead.command("show")
+def dead_show(
+    config: ConfigFile,
+    subscription: Subscription,
+    position: Annotated[int, typer.Argument(help="As `list` shows it.")],
+) -> None:
+    """Show a dead letter as JSON: the whole reason, and the event.
+
+    Example: router dead show config/full.yaml sales/resend 4711
+    """
+    body = ask(admin_of(config), "GET", f"/dead/{quote(subscription)}/{position}")
+    print(msgspec.json.format(body).decode())
+
+
+@dead.command("replay")
+def dead_replay(
+    config: ConfigFile,
+    subscription: Subscription,
+    kind: OnlyKind = None,
+    since: Since = None,
+    until: Until = None,
+    match: Match = None,
+    position: Positions = None,
+    per_second: Annotated[float, typer.Option(min=0.001, help="How many become due in a second.")] = 100.0,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until none is parked, and show progress.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Try dead letters again, with all their tries before them; `router status` shows them as parked meanwhile.
+
+    It goes on after a restart of the daemon, and events keep their ids.
+
+    Example: router dead replay config/full.yaml sales/resend --kind refused --per-second 10
+    """
+    wanted = Order(choice=_choice(kind, since, until, match, position), per_second=per_second)
+    order(config, f"/dead/{quote(subscription)}/replay", wanted, as_json=as_json)
+    if wait:
+        _wait_unparked(load(config, os.environ).admin, subscription)
+
+
+@dead.command("discard")
+def dead_discard(
+    config: ConfigFile,
+    subscription: Subscription,
+    kind: OnlyKind = None,
+    since: Since = None,
+    until: Until = None,
+    match: Match = None,
+    position: Positions = None,
+    as_json: Json = False,
+) -> None:
+    """Forget dead letters; the subscription's count of them stays.
+
+    Example: router dead discard config/full.yaml sales/resend --kind exhausted --until 30d
+    """
+    wanted = Order(choice=_choice(kind, since, until, match, position))
+    order(config, f"/dead/{quote(subscription)}/discard", wanted, as_json=as_json)
+
+
+def _choice(
+    kind: Kind | None, since: str | None, until: str | None, match: str | None, positions: list[int] | None
+) -> Choice:
+    return Choice(
+        kind=kind,
+        since=None if since is None else moment(since),
+        until=None if until is None else moment(until),
+        match=None if match is None else _mapping(match),
+        positions=None if positions is None else frozenset(positions),
+    )
+
+
+def _mapping(text: str) -> dict[str, Any]:
+    """Return a match as plain data; its fields and values are checked by the daemon."""
+    try:
+        root = read(text)
+        problems = Problems("--match", root)
+        plain: dict[str, Any] = Walk(problems, os.environ, {}).texts(root, ())
+        problems.raise_any()
+    except (BadText, BadConfig) as error:
+        raise typer.BadParameter(str(error)) from error
+    return plain
+
+
+def _wait_unparked(admin: Admin, subscription: str) -> None:
+    """Show how many are parked until none is."""
+    while True:
+        now = msgspec.json.decode(ask(admin, "GET", "/status"), type=Status).subscriptions.get(subscription)
+        if now is None:
+            raise RouterError(f"{subscription} is no longer there")
+        said = f"{now.parked} parked, {now.delivered} delivered, {now.dead} dead"
+        end = "\n" if not now.parked or not sys.stderr.isatty() else "\r"
+        print(said.ljust(60), file=sys.stderr, end=end, flush=True)
+        if not now.parked:
+            return
+        time.sleep(1)

@@ -1,0 +1,205 @@
+"""`router journal`: look into the journal, take out of it, check it and keep it small."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Annotated, BinaryIO
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from router.cli import tables
+from router.cli.lines import line_of
+from router.cli.selection import Selection, matching, moment
+from router.config import Config, load
+from router.errors import RouterError
+from router.event import Event, Message
+from router.intake import event_of
+from router.journal import FIRST, Inspection
+from router.journal.inspection import is_damaged
+from router.journal.report import CheckReport
+
+ConfigFile = Annotated[Path, typer.Argument(help="The YAML file; names the state folder.", metavar="CONFIG")]
+First = Annotated[int, typer.Option("--from", help="The first position.", min=FIRST)]
+Last = Annotated[int | None, typer.Option("--to", help="The last position.")]
+Since = Annotated[str, typer.Option(help="Received since: 2026-11-24T08:00Z, or 2h for two hours ago.")]
+Until = Annotated[str, typer.Option(help="Received before.")]
+Match = Annotated[str, typer.Option(help="As in a config: '{type: Deliver:SendFailed, region: cn-hangzhou}'.")]
+
+journal = typer.Typer(no_args_is_help=True, help="Look into the journal, check it, and keep it small.")
+
+
+@journal.command()
+def cat(
+    config: ConfigFile,
+    first: First = FIRST,
+    last: Last = None,
+    since: Since = "",
+    until: Until = "",
+    match: Match = "",
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Print the messages as they came, as `export` writes them.")
+    ] = False,
+) -> None:
+    """Print events as JSON lines, with their positions; also while the daemon runs.
+
+    Example: router journal cat config/minimal.yaml --since 2h --match '{status: [2, 4]}'
+    """
+    loaded = load(config, os.environ)
+    selection = _selection(loaded, first, last, since, until, match)
+    with _inspected(loaded) as found:
+        damaged = _write(sys.stdout.buffer, found, selection, raw=raw)
+    sys.stdout.flush()
+    _tell_damaged(damaged if raw else 0)
+
+
+@journal.command()
+def export(
+    config: ConfigFile,
+    file: Annotated[Path, typer.Argument(help="Where to write; must not exist yet.")],
+    first: First = FIRST,
+    last: Last = None,
+    since: Since = "",
+    until: Until = "",
+    match: Match = "",
+) -> None:
+    """Write messages as they came, one a line, in a form that `router decode FILE` reads back.
+
+    A message that is no line (it has line ends, or is empty) is `base64:` and its bytes in base64. The file appears
+    when it is complete.
+
+    Example: router journal export config/minimal.yaml results.txt --since 2026-11-23 --until 2026-11-24
+    """
+    loaded = load(config, os.environ)
+    selection = _selection(loaded, first, last, since, until, match)
+    if file.exists():
+        raise RouterError(f"{file} is there already (name another file)")
+    part = file.with_name(f"{file.name}.part")
+    with _inspected(loaded) as found:
+        try:
+            with part.open("xb") as out:
+                damaged = _write(out, found, selection, raw=True)
+                out.flush()
+                os.fsync(out.fileno())
+            part.rename(file)
+        except FileExistsError as error:
+            raise RouterError(f"{part} is there already (another export runs, or was broken off: remove it)") from error
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            raise RouterError(f"{file}: {error.strerror}") from error
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+    _tell_damaged(damaged)
+
+
+@journal.command()
+def check(
+    config: ConfigFile,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Set damaged rows aside; the daemon must be stopped.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Check every row: checksums, positions without gaps, ids, and the books of the subscriptions.
+
+    Exit code 1 if something is damaged. A repair leaves positions as they are: damaged events are served as such, and
+    their bytes are kept in `journal.aside.jsonl` in the state folder.
+
+    Example: router journal check config/minimal.yaml
+    """
+    loaded = load(config, os.environ)
+    state, identify = Path(loaded.state), partial(_identify, loaded)
+    report = loaded.journal.examine(state, identify)
+    repaired = 0
+    if repair and any(one.repairable for one in report.damage):
+        repaired = loaded.journal.repair(state)
+        report = loaded.journal.examine(state, identify)
+    if as_json:
+        print(msgspec.json.encode({"ok": not report.damage, "repaired": repaired, "report": report}).decode())
+    else:
+        _print(report, repaired)
+    if report.damage:
+        raise typer.Exit(1)
+
+
+@journal.command()
+def compact(config: ConfigFile) -> None:
+    """Delete what is settled and older than the retention, and give the space back; the daemon must be stopped.
+
+    Example: router journal compact config/minimal.yaml
+    """
+    loaded = load(config, os.environ)
+    names = [f"{owner}/{name}" for owner, d in loaded.departments.items() for name in d.subscriptions]
+    before, after = loaded.journal.compact(Path(loaded.state), names)
+    print(f"{before / 2**20:.1f} MiB before, {after / 2**20:.1f} MiB after")
+
+
+def _selection(config: Config, first: int, last: int | None, since: str, until: str, match: str) -> Selection:
+    return Selection(
+        first=first,
+        last=sys.maxsize if last is None else last,
+        since=moment(since) if since else -math.inf,
+        until=moment(until) if until else math.inf,
+        match=matching(match or "{}", config.decoder),
+    )
+
+
+@contextmanager
+def _inspected(config: Config) -> Generator[Inspection]:
+    def restore(message: Message, source: str, name: str) -> Event:
+        return event_of(config.decoder, message, source, name)
+
+    with config.journal.inspect(Path(config.state), restore) as found:
+        yield found
+
+
+def _identify(config: Config, message: Message, source: str) -> str:
+    return event_of(config.decoder, message, source).id
+
+
+def _write(out: BinaryIO, found: Inspection, selection: Selection, *, raw: bool) -> int:
+    """Write the events; returns how many of them are damaged. Raw, those are left out: nothing is there to write."""
+    damaged = 0
+    shown = Progress(
+        console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty() or sys.stdout.isatty()
+    )
+    with shown:
+        task = shown.add_task("reading", total=found.head - found.tail)
+        for position, event in selection.pick(found):
+            damaged += is_damaged(event)
+            if not raw:
+                out.write(b'{"position":%d,%b\n' % (position, event.json()[1:]))
+            elif not is_damaged(event):
+                out.write(line_of(bytes(event.raw)) + b"\n")
+            shown.update(task, completed=position - found.tail)
+    return damaged
+
+
+def _tell_damaged(count: int) -> None:
+    if count:
+        raise RouterError(f"{count} damaged events were left out (see `router journal check`); all others were written")
+
+
+def _print(report: CheckReport, repaired: int) -> None:
+    if report.damage:
+        table = tables.table("positions", "problem", "repair")
+        for one in report.damage:
+            table.add_row(f"{one.first}-{one.last}", one.problem, "can be set aside" if one.repairable else "by hand")
+        tables.console().print(table)
+    print(f"{report.events} events: {f'{len(report.damage)} problems' if report.damage else 'sound'}")
+    for count, text in (
+        (repaired, "rows were set aside now"),
+        (report.set_aside, "events were damaged and are set aside"),
+        (report.renamed, "events would get another id from today's decoder; they keep theirs"),
+    ):
+        if count:
+            print(f"{count} {text}")

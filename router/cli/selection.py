@@ -1,0 +1,70 @@
+"""Which events of the journal a command is about: a range of positions, of time, and a match in the config's syntax."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import msgspec
+import typer
+
+from router.config.nodes import BadText, read
+from router.config.problem import BadConfig, Problems
+from router.config.quantity import seconds
+from router.config.specials import condition
+from router.config.walk import Walk
+from router.event import Event
+from router.journal import Inspection
+from router.match import ALWAYS, Condition
+from router.plugin import Decoder
+
+
+class Selection(msgspec.Struct, frozen=True, kw_only=True):
+    """Events from position `first` to `last`, received from `since` until before `until` (Unix seconds), that match."""
+
+    first: int
+    last: int
+    since: float
+    until: float
+    match: Condition = ALWAYS
+
+    def pick(self, journal: Inspection) -> Iterator[tuple[int, Event]]:
+        """Yield the events with their positions, in order."""
+        for segment in journal.segments(self.first):
+            if segment.first > self.last:
+                return
+            for position, event in enumerate(segment.events, segment.first):
+                if self.first <= position <= self.last and self.includes(event):
+                    yield position, event
+
+    def includes(self, event: Event) -> bool:
+        """Say whether an event is of that time and matches."""
+        return self.since <= event.received < self.until and self.match.matches(event)
+
+
+def moment(text: str) -> float:
+    """Return the Unix seconds of `2026-11-24T08:00Z` (UTC if it names no zone) or of `2h`, so long ago."""
+    try:
+        return time.time() - seconds(text)
+    except ValueError:
+        pass
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text}: a time is written 2026-11-24T08:00Z, or 2h for two hours ago") from error
+    return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+
+
+def matching(text: str, decoder: Decoder) -> Condition:
+    """Return the condition of a `match:` as a config has it, such as `{region: cn-hangzhou}`."""
+    try:
+        root = read(text)
+        problems = Problems("--match", root)
+        found = condition(decoder)(Walk(problems, os.environ, {}), root, ())
+        problems.raise_any()
+    except (BadText, BadConfig) as error:
+        raise typer.BadParameter(str(error)) from error
+    assert isinstance(found, Condition)
+    return found

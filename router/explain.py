@@ -1,0 +1,186 @@
+"""What became of one mail (promise P5): its results in the journal, and the way of each through every subscription.
+
+The journal has no index over what people ask for, so that intake pays nothing: its bytes are searched, newest
+first, and only what holds the key in some form is decoded. What it does not record cannot be told: when an event
+was delivered, and after how many tries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from router.admin.explanation import Explanation, Found, Way
+from router.config.model import Config
+from router.config.plan import Planned, subscriptions
+from router.errors import Reject, RouterError
+from router.event import UNDECODABLE, Event, Message
+from router.intake import event_of
+from router.journal import DeadLetter, Inspection, Parked, Progress, Trouble
+from router.match import text_of, why_not
+from router.steps import apply
+
+Pulse = Callable[[], object]
+"""Called again and again during a search; what it raises ends it."""
+
+
+class Live(msgspec.Struct, frozen=True):
+    """What a running daemon knows besides: the latest progress, and below what all was taken for delivery."""
+
+    progress: Progress
+    taken: int
+
+
+def explain(
+    config: Config, key: str, *, limit: int, live: Mapping[str, Live] | None = None, pulse: Pulse = lambda: None
+) -> Explanation:
+    """Explain the newest results, up to `limit`, that a key names.
+
+    The key is an event id, or the exact text of any field (the recipient, env_id, Message-ID with or without its
+    angle brackets) or of a transport attribute. Raises `RouterError` without a journal or a key. Blocks: it reads
+    the whole journal, about two million events a second.
+    """
+    key = key.strip().removeprefix("<").removesuffix(">")
+    if not key:
+        raise RouterError("an empty key names nothing (an event id, env_id, Message-ID or recipient)")
+    restore = partial(_restore, config)
+    with config.journal.inspect(Path(config.state), restore) as journal:
+        report = _Report(config, journal, live or {})
+        found: list[Found] = []
+        for position, event, kept in _events(journal, key, pulse):
+            if len(found) == limit:
+                return report.explanation(key, found, more=True)
+            found.append(report.found(position, event, kept=kept))
+        return report.explanation(key, found, more=False)
+
+
+def _restore(config: Config, message: Message, source: str, name: str) -> Event:
+    return event_of(config.decoder, message, source, name)
+
+
+def _events(journal: Inspection, key: str, pulse: Pulse) -> Iterator[tuple[int, Event, bool]]:
+    """Yield what the key names, with its position and whether the journal still has it."""
+    for position, event in journal.find(key, pulse):
+        if _names(key, event):
+            yield position, event, True
+    left: set[int] = set()
+    for trouble in journal.troubles(key, journal.tail):
+        if trouble.position not in left and _names(key, trouble.event):
+            left.add(trouble.position)
+            yield trouble.position, trouble.event, False
+
+
+def _names(key: str, event: Event) -> bool:
+    """Say whether the key is the event's id, or the text of one of its fields or attributes."""
+    if key.lower() == event.id:
+        return True
+    if event.type == UNDECODABLE:
+        return True  # its bytes hold the key, and nobody knows where a field begins
+    plain: dict[str, Any] = msgspec.to_builtins(event.fields)
+    values = {*map(str, plain.values()), *plain.get("extra", {}).values(), *event.message.attributes.values()}
+    return key in values or f"<{key}>" in values
+
+
+class _Report:
+    """Tells the ways of events through the subscriptions of a config."""
+
+    def __init__(self, config: Config, journal: Inspection, live: Mapping[str, Live]) -> None:
+        self._planned = subscriptions(config)
+        self._account = config.decoder.account
+        self._journal = journal
+        self._live = live
+
+    def explanation(self, key: str, found: list[Found], *, more: bool) -> Explanation:
+        tail, head = self._journal.tail, self._journal.head
+        return Explanation(key=key, tail=tail, head=head, more=more, found=tuple(found))
+
+    def found(self, position: int, event: Event, *, kept: bool) -> Found:
+        return Found(
+            position=position,
+            received=event.received,
+            source=event.source,
+            kept=kept,
+            event=msgspec.Raw(event.json()),
+            ways=tuple(self._way(planned, position, event) for planned in self._planned),
+        )
+
+    def _way(self, planned: Planned, position: int, event: Event) -> Way:
+        trouble = self._journal.trouble(planned.name, position)
+        if trouble is not None:
+            return _of_trouble(planned.name, trouble)
+        if unwanted := self._unwanted(planned, event):
+            return unwanted
+        say = partial(Way, subscription=planned.name)
+        live = self._live.get(planned.name)
+        progress = live.progress if live else self._journal.progress.get(planned.name)
+        if progress is None:
+            return say(fate="unknown", text="the daemon has not run with this subscription yet")
+        if position >= progress.position:
+            return _pending(planned.name, progress, position, live.taken if live else progress.position)
+        if position < progress.since:
+            text = f"it came before position {progress.since}, where the present match took effect"
+            return say(fate="earlier", text=text)
+        return self._settled(planned, progress, event)
+
+    def _unwanted(self, planned: Planned, event: Event) -> Way | None:
+        """Say why an event does not go to a subscription, if it does not."""
+        decoded = event.type != UNDECODABLE
+        account = text_of(event, self._account) if decoded else ""
+        if not planned.route.sees(account, decoded=decoded):
+            whose = f"the account `{account}`" if account else "what has no account"
+            return Way(subscription=planned.name, fate="invisible", text=f"its department may not see {whose}")
+        if reason := why_not(planned.route.condition, event):
+            return Way(subscription=planned.name, fate="filtered", text=f"its match does not hold: {reason}")
+        return None
+
+    def _settled(self, planned: Planned, progress: Progress, event: Event) -> Way:
+        say = partial(Way, subscription=planned.name)
+        discarded = progress.dead - self._journal.dead_from(planned.name, progress.since)
+        left = event
+        for step in planned.subscription.steps:
+            result = apply([step], left)
+            name = type(step).__name__.lower()
+            if result is None:
+                return say(fate="filtered", text=f"its step `{name}` left it out")
+            if isinstance(result, Reject):
+                return say(fate="dead", text=f"its step `{name}` failed on it, and it was discarded: {result.reason}")
+            left = result
+        doubt = f", unless it is one of the {discarded} dead letters that were discarded" if discarded > 0 else ""
+        return say(fate="delivered", text=f"delivered{doubt} (when, and after how many tries, is not recorded)")
+
+
+def _pending(name: str, progress: Progress, position: int, taken: int) -> Way:
+    ahead = position - progress.position
+    waits = {"paused": "; the subscription is paused", "gone": "; its destination is gone (410) until it is resumed"}
+    where = f"at most {ahead} events are before it{waits.get(progress.state, '')}"
+    if position < taken:
+        return Way(subscription=name, fate="under way", text=f"taken for delivery; {where}", ahead=ahead)
+    return Way(subscription=name, fate="pending", text=f"waits in the journal; {where}", ahead=ahead)
+
+
+def _of_trouble(name: str, trouble: Trouble) -> Way:
+    said = partial(
+        Way,
+        subscription=name,
+        attempts=trouble.attempts,
+        status=trouble.status,
+        first_try=trouble.first_try,
+        last_try=trouble.last_try,
+    )
+    tries = f"after {trouble.attempts} tries"
+    match trouble:
+        case Parked(due=due):
+            return said(fate="parked", text=f"next try {_moment(due)}, {tries}: {trouble.reason}", due=due)
+        case DeadLetter(kind=kind):
+            return said(fate="dead", text=f"{kind} {tries}, last {_moment(trouble.last_try)}: {trouble.reason}")
+        case _:
+            raise TypeError(type(trouble))
+
+
+def _moment(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}Z"
