@@ -10,7 +10,9 @@ import structlog
 
 from router.event import UNDECODABLE, Event, Message, UndecodableFields
 from router.journal import FIRST, DeadLetter, Held, Parked, Restore, Segment, Trouble
-from router.journal.database import Database, StoredBatch, StoredTrouble
+from router.journal.batches import StoredBatch
+from router.journal.database import Database
+from router.journal.records import StoredTrouble
 from router.journal.search import Key
 
 READ = 4096
@@ -78,8 +80,8 @@ class SqliteInspection:
         self._database = database
         self._restore = restore
         with database.moment():
-            self.progress = database.progress()
-            parked, dead = database.held("parked"), database.held("dead")
+            self.progress = database.records.progress()
+            parked, dead = database.records.held("parked"), database.records.held("dead")
             self.head = database.head()
         self.held = {name: Held(parked.get(name, {}), dead.get(name, {})) for name in {*parked, *dead}}
 
@@ -92,7 +94,7 @@ class SqliteInspection:
         """Yield what is kept, in short reads, so that the writer's WAL does not grow meanwhile."""
         position = max(self.tail, start)
         while position < self.head:
-            batches = self._database.read(position, READ)
+            batches = self._database.batches.read(position, READ)
             if not batches:
                 return
             for batch in batches:
@@ -105,7 +107,7 @@ class SqliteInspection:
         below = self.head
         while below:
             pulse()
-            batches, below = self._database.search(below, sought.within)
+            batches, below = self._database.batches.search(below, sought.within)
             for batch in batches:
                 messages = [(bytes(row.body), row.attributes) for row in batch.rows or ()]
                 for index in sought.indices(batch.ids, messages):
@@ -114,19 +116,19 @@ class SqliteInspection:
 
     def trouble(self, name: str, position: int) -> Trouble | None:
         """Return what is parked or dead at a position of a subscription."""
-        for row in self._database.trouble("dead", "kind", name, position):
+        for row in self._database.records.trouble("dead", "kind", name, position):
             return DeadLetter(kind=row.rest[0], **trouble_of(row, self._restore))
-        for row in self._database.trouble("parked", "due, times", name, position):
+        for row in self._database.records.trouble("parked", "due, times", name, position):
             return Parked(due=row.rest[0], times=row.rest[1], **trouble_of(row, self._restore))
         return None
 
     def troubles(self, key: str, below: int) -> Iterator[Trouble]:
         """Yield what is parked or dead at positions below one and holds the key."""
         for table in ("dead", "parked"):
-            for name, position in self._database.troubled(table, below, Key(key).within):
+            for name, position in self._database.records.troubled(table, below, Key(key).within):
                 if trouble := self.trouble(name, position):
                     yield trouble
 
     def dead_from(self, name: str, since: int) -> int:
         """Return how many dead letters a subscription has at positions from `since` on."""
-        return self._database.dead_from(name, since)
+        return self._database.records.dead_from(name, since)

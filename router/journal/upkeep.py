@@ -21,7 +21,8 @@ import msgspec
 from router.errors import RouterError
 from router.event import Message
 from router.journal import FIRST, Progress
-from router.journal.database import Database, Row, Sweep
+from router.journal.batches import Row, Sweep
+from router.journal.database import Database
 from router.journal.report import CheckReport, Damage
 
 ASIDE = "journal.aside.jsonl"
@@ -100,7 +101,7 @@ class Upkeep(Database):
         """Look at the subscriptions' books, all of one moment."""
         with self.moment():
             end = self._end() or self.head()
-            progress = self.progress()
+            progress = self.records.progress()
             rows = {table: self._counted(table) for table in ("parked", "dead")}
             for name, one in progress.items():
                 for problem in _imbalance(one, end, rows["parked"].get(name, 0), rows["dead"].get(name, 0)):
@@ -146,8 +147,7 @@ class Upkeep(Database):
         ]
         kept += [_kept(now, table, name, p, "its message cannot be read", i, e) for table, name, p, i, e in letters]
         _append(state / ASIDE, kept)
-        self._sql.execute("BEGIN IMMEDIATE")
-        try:
+        with self.transaction():
             for _, new, _ in batches:
                 row = (new.first, new.count, now, new.crc, new.ids, new.body)
                 self._sql.execute("INSERT OR REPLACE INTO batches VALUES (?, ?, ?, ?, ?, ?)", row)
@@ -155,11 +155,6 @@ class Upkeep(Database):
                 self._sql.execute(
                     f"UPDATE {table} SET event = ? WHERE name = ? AND position = ?", (_EMPTY_ROW, name, position)
                 )
-            self._sql.execute("COMMIT")
-        except BaseException:
-            if self._sql.in_transaction:
-                self._sql.execute("ROLLBACK")
-            raise
         return len(batches) + len(letters)
 
     def _broken(self) -> Iterator[tuple[_Batch, _Batch, str]]:
@@ -178,9 +173,8 @@ class Upkeep(Database):
         tail = -1
         while tail != self.tail():
             tail = self.tail()
-            self._sql.execute("BEGIN IMMEDIATE")
-            self._sweep(sweep)
-            self._sql.execute("COMMIT")
+            with self.transaction():
+                self.batches.sweep(sweep)
         self._sql.execute("VACUUM")
         self._sql.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 

@@ -1,0 +1,165 @@
+"""The rows of events in the journal's file, one for each group-committed batch, and the statements about them.
+
+A row's `body` is a msgpack array of (source, received, attributes, bytes) per event, which decodes to views into the
+row instead of copies; its `ids` are 16 bytes per event; `crc` covers both. When a batch is deleted its ids stay behind
+in `seen`, so that the duplicate window outlives the events.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import msgspec
+
+from router.event import Event
+from router.journal import FIRST
+
+SWEEP = 2000
+"""Batches that are deleted in one transaction at most, so that no commit waits long for it."""
+STRETCH_ROWS = 10_000
+STRETCH_BYTES = 32 * 2**20
+"""What a search reads in one transaction at most."""
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS batches (
+    first INTEGER PRIMARY KEY, count INTEGER NOT NULL, received REAL NOT NULL, crc INTEGER NOT NULL,
+    ids BLOB NOT NULL, body BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS seen (first INTEGER PRIMARY KEY, received REAL NOT NULL, ids BLOB NOT NULL);
+"""
+
+
+class Row(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One message as it is read back; `body` is a view into the batch's blob."""
+
+    source: str
+    received: float
+    attributes: Mapping[str, str]
+    body: memoryview
+
+
+class StoredBatch(msgspec.Struct, frozen=True):
+    """A batch as it is read back; `rows` is None where it is damaged, or was set aside for that."""
+
+    first: int
+    ids: bytes
+    rows: Sequence[Row] | None
+    count: int
+
+
+class Sweep(msgspec.Struct, frozen=True):
+    """What may be deleted.
+
+    Batches below `settled`, which all active subscriptions are past, received before `keep_from`; and ids received
+    before `seen_from`. Times in Unix seconds.
+    """
+
+    settled: int
+    keep_from: float
+    seen_from: float
+
+
+_pack = msgspec.msgpack.Encoder().encode
+_unpack = msgspec.msgpack.Decoder(list[Row]).decode
+
+
+def pack(events: Sequence[Event]) -> bytes:
+    """Encode the events' messages as the rows of a batch."""
+    return _pack([row_of(event) for event in events])
+
+
+def row_of(event: Event) -> tuple[str, float, Mapping[str, str], bytes | memoryview]:
+    """Return what is kept of an event: the fields of `Row`."""
+    message = event.message
+    return event.source, message.received, message.attributes, message.body
+
+
+class Batches:
+    """The statements about batches, on one connection."""
+
+    def __init__(self, sql: sqlite3.Connection) -> None:
+        self._sql = sql
+
+    def insert(self, first: int, received: float, ids: bytes, body: bytes) -> None:
+        """Write a batch, of 16 bytes of ids an event."""
+        row = (first, len(ids) // 16, received, zlib.crc32(body, zlib.crc32(ids)), ids, body)
+        self._sql.execute("INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?)", row)
+
+    def sweep(self, sweep: Sweep) -> None:
+        """Delete some of what is settled and old enough; its ids stay behind for the duplicate window."""
+        doomed = (sweep.settled, sweep.keep_from)
+        which = f"first + count <= ? AND received < ? ORDER BY first LIMIT {SWEEP}"
+        where = f"WHERE first IN (SELECT first FROM batches WHERE {which})"
+        keep = f"INSERT INTO seen SELECT first, received, ids FROM batches {where} AND received >= ?"
+        self._sql.execute(keep, (*doomed, sweep.seen_from))
+        self._sql.execute(f"DELETE FROM batches {where}", doomed)
+        self._sql.execute("DELETE FROM seen WHERE received < ?", (sweep.seen_from,))
+
+    def head(self) -> int:
+        """Return the position after the last event of which anything is kept; `FIRST` if there is none."""
+        (head,) = self._sql.execute(
+            "SELECT max(coalesce((SELECT first + count FROM batches ORDER BY first DESC LIMIT 1), 0),"
+            " coalesce((SELECT first + length(ids) / 16 FROM seen ORDER BY first DESC LIMIT 1), 0), ?)",
+            (FIRST,),
+        ).fetchone()
+        return int(head)
+
+    def tail(self) -> int | None:
+        """Return the oldest position still kept; None if no event is."""
+        (tail,) = self._sql.execute("SELECT min(first) FROM batches").fetchone()
+        return None if tail is None else int(tail)
+
+    def read(self, position: int, limit: int) -> list[StoredBatch]:
+        """Return the batches from the one that holds `position` on, until they have `limit` events from there."""
+        rows = self._sql.execute(
+            "SELECT first, count, crc, ids, body FROM batches WHERE first >= coalesce("
+            "(SELECT max(first) FROM batches WHERE first <= ?), 0) ORDER BY first",
+            (position,),
+        )
+        batches: list[StoredBatch] = []
+        try:
+            for first, count, crc, ids, body in rows:
+                if first + count <= position:
+                    continue
+                sound = body and zlib.crc32(body, zlib.crc32(ids)) == crc
+                batches.append(StoredBatch(first, ids, _unpack(body) if sound else None, count))
+                if first + count - position >= limit:
+                    break
+        finally:
+            rows.close()
+        return batches
+
+    def search(self, below: int, found: Callable[[bytes, bytes], bool]) -> tuple[list[StoredBatch], int]:
+        """Look through a stretch of batches below a position, newest first; return those found, and where it ended.
+
+        `found` is asked about each batch's ids and body. It ended at 0 where there are no more. A stretch is short,
+        and so is the read transaction.
+        """
+        columns = "first, count, crc, ids, body"
+        rows = self._sql.execute(f"SELECT {columns} FROM batches WHERE first < ? ORDER BY first DESC", (below,))
+        batches: list[StoredBatch] = []
+        size = 0
+        try:
+            for number, (first, count, crc, ids, body) in enumerate(rows, 1):
+                if found(ids, body):
+                    sound = zlib.crc32(body, zlib.crc32(ids)) == crc
+                    batches.append(StoredBatch(first, ids, _unpack(body) if sound else None, count))
+                size += len(body)
+                if number == STRETCH_ROWS or size > STRETCH_BYTES:
+                    return batches, first
+        finally:
+            rows.close()
+        return batches, 0
+
+    def stored_at(self, positions: Sequence[int]) -> list[float | None]:
+        """Return when the batches that hold these positions were written, in Unix seconds; None at the head."""
+        query = "SELECT received, first + count FROM batches WHERE first <= ? ORDER BY first DESC LIMIT 1"
+        found = [self._sql.execute(query, (position,)).fetchone() for position in positions]
+        return [row[0] if row and p < row[1] else None for p, row in zip(positions, found, strict=True)]
+
+    def seen(self, since: float) -> Iterator[tuple[float, bytes]]:
+        """Yield (received, ids) of the batches received from `since` (Unix seconds) on, in order."""
+        for table in ("seen", "batches"):
+            query = f"SELECT received, ids FROM {table} WHERE received >= ? ORDER BY first"
+            yield from self._sql.execute(query, (since,))

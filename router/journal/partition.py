@@ -1,0 +1,129 @@
+"""The partition of the SQLite journal: what the engine sees of it; it reads, and leaves writing to the writer."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+
+import anyio
+from anyio import to_thread
+
+from router.errors import Retry
+from router.event import Event
+from router.journal import NOTHING, Change, DeadLetter, Follower, Parked, Progress, Restore, Segment, Statistics
+from router.journal.database import Database
+from router.journal.inspection import events_of, trouble_of
+from router.journal.ledger import Ledger
+from router.journal.writer import Writer
+
+
+class SqlitePartition:
+    """The one partition of the journal; see `router.journal.Partition`."""
+
+    def __init__(self, writer: Writer, ledger: Ledger, reader: Database, restore: Restore) -> None:
+        self._writer = writer
+        self._ledger = ledger
+        self._reader = reader
+        self._restore = restore
+        self._read_limiter = anyio.CapacityLimiter(1)
+
+    @property
+    def head(self) -> int:
+        """The position that the next event will get."""
+        return self._writer.head
+
+    @property
+    def tail(self) -> int:
+        """The oldest position still kept."""
+        return self._writer.tail
+
+    def follow(self, follower: Follower) -> None:
+        """Tell the follower of everything appended from now on."""
+        self._writer.follower = follower
+
+    async def append(self, events: Sequence[Event]) -> None:
+        """Make the events safe; raises `Retry` when they could not be."""
+        if self._writer.full:
+            raise Retry(f"the journal is at its quota of {self._writer.limits.quota} bytes", 5.0)
+        await self._writer.append(events)
+
+    async def flush(self) -> None:
+        """Make all progress durable; raises `Retry` when it could not be."""
+        await self._writer.append(())
+
+    async def read(self, position: int, limit: int) -> Segment:
+        """Return about `limit` events from `position` on."""
+        head = self.head  # a commit may be on disk already that the follower has not been told of
+        if position >= head:
+            return Segment(head, ())
+        batches = await to_thread.run_sync(self._reader.batches.read, position, limit, limiter=self._read_limiter)
+        events = [event for batch in batches for event in events_of(batch, self._restore)]
+        if not batches:
+            return Segment(head, ())
+        first = batches[0].first
+        skip = max(0, position - first)
+        return Segment(first + skip, events[skip : head - first])
+
+    def progress(self, name: str) -> Progress | None:
+        """Return what was committed last for the subscription."""
+        return self._ledger.progress(name)
+
+    def activate(self, names: Iterable[str]) -> None:
+        """Say whose progress decides what may be deleted."""
+        self._ledger.activate(names)
+
+    def commit(self, name: str, progress: Progress, change: Change = NOTHING) -> None:
+        """Note the progress and the change, as one."""
+        if not self._writer.owing:
+            self._writer.wake()
+        self._ledger.commit(name, progress, change)
+
+    def forget(self, name: str) -> None:
+        """Drop all that is kept of a subscription."""
+        if not self._writer.owing:
+            self._writer.wake()
+        self._ledger.forget(name)
+
+    async def parked(self, name: str, limit: int) -> Sequence[Parked]:
+        """Return the subscription's parked events that are due first."""
+        await self._wait_written()
+        rows = await to_thread.run_sync(self._reader.records.parked, name, limit, limiter=self._read_limiter)
+        return [Parked(due=row.rest[0], times=row.rest[1], **trouble_of(row, self._restore)) for row in rows]
+
+    async def dead_letters(self, name: str, after: int, limit: int) -> Sequence[DeadLetter]:
+        """Return the subscription's dead letters at positions above `after`."""
+        await self._wait_written()
+        rows = await to_thread.run_sync(self._reader.records.dead, name, after, limit, limiter=self._read_limiter)
+        return [DeadLetter(kind=row.rest[0], **trouble_of(row, self._restore)) for row in rows]
+
+    async def _wait_written(self) -> None:
+        """Wait until what was committed can be read, also what the writer has in hand."""
+        if self._writer.owing or self._writer.busy:
+            await self.flush()
+
+    async def stored_at(self, positions: Sequence[int]) -> Sequence[float | None]:
+        """Return when the events at these positions were stored."""
+        try:
+            return await to_thread.run_sync(self._reader.batches.stored_at, positions, limiter=self._read_limiter)
+        except sqlite3.Error as error:
+            raise Retry(f"the journal cannot be read: {error}") from error
+
+    def marks(self, name: str) -> Mapping[str, int]:
+        """Return the positions that the subscription's sink keeps of itself."""
+        return self._ledger.marks(name)
+
+    def statistics(self) -> Statistics:
+        """Return a snapshot."""
+        writer = self._writer
+        return Statistics(
+            head=writer.head,
+            tail=writer.tail,
+            duplicates=writer.repeated.total(),
+            repeated=dict(writer.repeated),
+            commit_seconds=writer.commit_seconds(),
+            commits=writer.commits,
+            bytes=writer.used,
+            quota=writer.limits.quota,
+            full=writer.full,
+            dead=self._ledger.dead,
+        )

@@ -1,0 +1,152 @@
+"""What the journal's file keeps of subscriptions: progress, parked events, dead letters and the sinks' marks."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+from msgspec.structs import astuple
+
+from router.journal import Change, Progress, Trouble
+from router.journal.batches import Row, row_of
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS progress (
+    name TEXT PRIMARY KEY, position INTEGER NOT NULL, since INTEGER NOT NULL, pattern TEXT NOT NULL,
+    delivered INTEGER NOT NULL, filtered INTEGER NOT NULL, parked INTEGER NOT NULL, dead INTEGER NOT NULL,
+    carried INTEGER NOT NULL, state TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS parked (
+    name TEXT NOT NULL, position INTEGER NOT NULL, id BLOB NOT NULL, reason TEXT NOT NULL, status INTEGER,
+    attempts INTEGER NOT NULL, first_try REAL NOT NULL, last_try REAL NOT NULL, event BLOB NOT NULL,
+    due REAL NOT NULL, times INTEGER NOT NULL, PRIMARY KEY (name, position)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS parked_by_due ON parked (name, due, position);
+CREATE TABLE IF NOT EXISTS dead (
+    name TEXT NOT NULL, position INTEGER NOT NULL, id BLOB NOT NULL, reason TEXT NOT NULL, status INTEGER,
+    attempts INTEGER NOT NULL, first_try REAL NOT NULL, last_try REAL NOT NULL, event BLOB NOT NULL,
+    kind TEXT NOT NULL, PRIMARY KEY (name, position)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS marks (
+    name TEXT NOT NULL, key TEXT NOT NULL, value INTEGER NOT NULL, PRIMARY KEY (name, key)) WITHOUT ROWID;
+"""
+
+_pack = msgspec.msgpack.Encoder().encode
+_unpack = msgspec.msgpack.Decoder(Row).decode
+
+
+class StoredTrouble(msgspec.Struct, frozen=True):
+    """A parked event or a dead letter as it is read back; `rest` are the columns that only one of them has."""
+
+    position: int
+    key: bytes
+    reason: str
+    status: int | None
+    attempts: int
+    first_try: float
+    last_try: float
+    row: Row
+    rest: Sequence[Any]
+
+
+class Records:
+    """The statements about subscriptions, on one connection."""
+
+    def __init__(self, sql: sqlite3.Connection) -> None:
+        self._sql = sql
+
+    def apply(self, name: str, change: Change) -> None:
+        """Write what a commit changes."""
+        many = self._sql.executemany
+        for table, gone in (("parked", change.unparked), ("dead", change.undead)):
+            if gone:
+                many(f"DELETE FROM {table} WHERE name = ? AND position = ?", ((name, p) for p in gone))
+        if change.parked:
+            parked = ((*_columns(name, p), p.due, p.times) for p in change.parked)
+            many("INSERT OR REPLACE INTO parked VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", parked)
+        if change.dead:
+            dead = ((*_columns(name, d), d.kind) for d in change.dead)
+            many("INSERT OR REPLACE INTO dead VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", dead)
+        if change.marks:
+            many("INSERT OR REPLACE INTO marks VALUES (?, ?, ?)", ((name, k, v) for k, v in change.marks.items()))
+
+    def keep(self, name: str, progress: Progress | None) -> None:
+        """Write the progress of a subscription; None forgets it, and all that is kept of it."""
+        if progress is None:
+            for table in ("progress", "parked", "dead", "marks"):
+                self._sql.execute(f"DELETE FROM {table} WHERE name = ?", (name,))
+        else:
+            row = (name, *astuple(progress))
+            self._sql.execute("INSERT OR REPLACE INTO progress VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+
+    def furthest(self) -> int:
+        """Return the highest position of any subscription, 0 if there is none."""
+        (position,) = self._sql.execute("SELECT coalesce(max(position), 0) FROM progress").fetchone()
+        return int(position)
+
+    def progress(self) -> dict[str, Progress]:
+        """Return the progress of every subscription that ever had one."""
+        fields = Progress.__struct_fields__
+        rows = self._sql.execute(f"SELECT name, {', '.join(fields)} FROM progress")
+        return {name: Progress(**dict(zip(fields, values, strict=True))) for name, *values in rows}
+
+    def marks(self) -> dict[str, dict[str, int]]:
+        """Return the positions that sinks keep of themselves, by subscription."""
+        marks: dict[str, dict[str, int]] = {}
+        for name, key, value in self._sql.execute("SELECT name, key, value FROM marks"):
+            marks.setdefault(name, {})[key] = value
+        return marks
+
+    def dead_counts(self) -> dict[str, int]:
+        """Return how many dead letters each subscription has."""
+        return dict(self._sql.execute("SELECT name, count(*) FROM dead GROUP BY name"))
+
+    def held(self, table: str) -> dict[str, dict[int, str]]:
+        """Return the ids of all that is parked or dead, by subscription and position."""
+        held: dict[str, dict[int, str]] = {}
+        for name, position, key in self._sql.execute(f"SELECT name, position, id FROM {table}"):
+            held.setdefault(name, {})[position] = key.hex()
+        return held
+
+    def parked(self, name: str, limit: int) -> list[StoredTrouble]:
+        """Return the subscription's parked events that are due first; the `rest`: due, times."""
+        return self._troubles("parked", "due, times", "ORDER BY due, position LIMIT ?", name, limit)
+
+    def dead(self, name: str, after: int, limit: int) -> list[StoredTrouble]:
+        """Return the subscription's dead letters above a position; the `rest`: kind."""
+        return self._troubles("dead", "kind", "AND position > ? ORDER BY position LIMIT ?", name, after, limit)
+
+    def trouble(self, table: str, last: str, name: str, position: int) -> list[StoredTrouble]:
+        """Return what `parked` or `dead` has at a position, if anything; `last` names the rest's columns."""
+        return self._troubles(table, last, "AND position = ?", name, position)
+
+    def troubled(self, table: str, below: int, found: Callable[[bytes, bytes], bool]) -> list[tuple[str, int]]:
+        """Return subscription and position of each row below a position of whose id and event `found` is true."""
+        rows = self._sql.execute(f"SELECT name, position, id, event FROM {table} WHERE position < ?", (below,))
+        return [(name, position) for name, position, key, event in rows if found(key, event)]
+
+    def dead_from(self, name: str, since: int) -> int:
+        """Return how many dead letters a subscription has from a position on."""
+        (row,) = self._sql.execute("SELECT count(*) FROM dead WHERE name = ? AND position >= ?", (name, since))
+        return int(row[0])
+
+    def _troubles(self, table: str, last: str, rest: str, *values: str | int) -> list[StoredTrouble]:
+        columns = "position, id, reason, status, attempts, first_try, last_try, event"
+        rows = self._sql.execute(f"SELECT {columns}, {last} FROM {table} WHERE name = ? {rest}", values)
+        return [
+            StoredTrouble(position, key, reason, status, attempts, first, latest, _unpack(event), others)
+            for position, key, reason, status, attempts, first, latest, event, *others in rows
+        ]
+
+
+def _columns(name: str, trouble: Trouble) -> tuple[str, int, bytes, str, int | None, int, float, float, bytes]:
+    return (
+        name,
+        trouble.position,
+        bytes.fromhex(trouble.event.id),
+        trouble.reason,
+        trouble.status,
+        trouble.attempts,
+        trouble.first_try,
+        trouble.last_try,
+        _pack(row_of(trouble.event)),
+    )

@@ -1,0 +1,242 @@
+"""The writer of the SQLite journal: one task, group commit.
+
+It takes all appends that wait, drops duplicates against what is committed and within the group, writes one row, and
+only then answers every waiter, with the error too. It never waits for company: what arrives while one commit is under
+way is the next group. Progress of subscriptions rides along with the next commit, or goes alone after a moment.
+"""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+import time
+from collections import Counter, deque
+from collections.abc import Iterable, Sequence
+from functools import partial
+
+import anyio
+import msgspec
+import structlog
+from anyio import to_thread
+
+from router.errors import Retry
+from router.event import Event
+from router.journal import Follower, Segment
+from router.journal.batches import Sweep, pack
+from router.journal.database import Database, Write
+from router.journal.ledger import Ledger, Unwritten
+from router.journal.seen import Seen
+from router.latency import Latencies, Latency
+
+GROUP = 4096
+"""Events in one commit at most."""
+LAZY = 0.2
+"""Seconds that progress may wait for a commit to ride along with."""
+SWEEP = 1.0
+"""Seconds between two looks at what may be deleted."""
+PRESSURE = 0.8
+"""Above this share of the quota, settled events go before their retention is over."""
+
+log = structlog.get_logger("journal")
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """How much is kept: bytes in all; settled events and ids for so many seconds."""
+
+    quota: int
+    retention: float
+    duplicates: float
+
+
+class _Waiting:
+    """An append that waits for its commit."""
+
+    __slots__ = ("done", "error", "events")
+
+    def __init__(self, events: Sequence[Event]) -> None:
+        self.events = events
+        self.done = anyio.Event()
+        self.error: Retry | None = None
+
+
+def _answer(group: Iterable[_Waiting], error: Retry | None) -> None:
+    """Answer those that were not answered yet."""
+    for waiting in group:
+        if not waiting.done.is_set():
+            waiting.error = error
+            waiting.done.set()
+
+
+class _Group(msgspec.Struct, frozen=True):
+    """What one commit writes of the appends: the new events by id; and how many were not new, by source."""
+
+    fresh: dict[bytes, Event]
+    repeated: Counter[str]
+
+
+class Writer:
+    """Writes what is appended, and what the ledger has not written yet."""
+
+    def __init__(self, limits: Limits, database: Database, ledger: Ledger) -> None:
+        self.limits = limits
+        self.head = database.head()
+        self.tail = database.tail()
+        self.used = database.used()
+        """Bytes that the journal takes."""
+        self.busy = False
+        """Whether a commit is under way."""
+        self.ended = False
+        """Whether the writer has ended, so that nothing can be committed any more."""
+        self.commits = 0
+        self.repeated: Counter[str] = Counter()
+        """The duplicates, by source."""
+        self.follower: Follower | None = None
+        self._database = database
+        self._ledger = ledger
+        self._seen = Seen(limits.duplicates)
+        self._waiting: deque[_Waiting] = deque()
+        self._wake = anyio.Event()
+        self._swept = 0.0
+        self._noted = 0.0
+        self._latency = Latency()
+
+    async def recall(self) -> None:
+        """Read the ids of the duplicate window back."""
+        since = time.time() - self.limits.duplicates
+        for received, ids in await to_thread.run_sync(lambda: list(self._database.batches.seen(since))):
+            self._seen.add([ids[i : i + 16] for i in range(0, len(ids), 16)], received)
+
+    @property
+    def full(self) -> bool:
+        """Whether it takes nothing more."""
+        return self.used >= self.limits.quota
+
+    @property
+    def owing(self) -> bool:
+        """Whether there is something to write that nobody waits for."""
+        return self._ledger.dirty or self.full
+
+    def commit_seconds(self) -> Latencies:
+        """Return how long the commits took."""
+        return self._latency.snapshot()
+
+    def wake(self) -> None:
+        """Say that the ledger has something to write."""
+        self._wake.set()
+
+    async def append(self, events: Sequence[Event]) -> None:
+        """Return when the events are safe, and with them all that was in the ledger if there are none."""
+        if self.ended:
+            raise Retry("the journal's writer has ended")
+        waiting = _Waiting(events)
+        self._waiting.append(waiting)
+        self._wake.set()
+        await waiting.done.wait()
+        if waiting.error:
+            raise waiting.error
+
+    async def run(self) -> None:
+        """Commit what waits, group by group, for ever; if it ends all the same, nobody waits for it in vain."""
+        taken: list[_Waiting] = []
+        try:
+            while True:
+                if not (self._waiting or self.owing):
+                    await self._wake.wait()
+                self._wake = anyio.Event()
+                if not self._waiting:
+                    with anyio.move_on_after(LAZY):
+                        await self._wake.wait()
+                taken = self._take()
+                await self._write(taken)
+        finally:
+            self.ended = True
+            _answer([*taken, *self._waiting], Retry("the journal's writer has ended"))
+
+    async def _write(self, taken: Sequence[_Waiting]) -> None:
+        """Commit a group and answer it, with the error too."""
+        try:
+            await self._commit(taken)
+        except (sqlite3.Error, OSError) as problem:
+            log.error("journal cannot write", error=str(problem))  # noqa: TRY400 - the callers are told
+            error = Retry(f"the journal cannot write: {problem}", 1.0)
+            error.__cause__ = problem
+            _answer(taken, error)
+            if not taken:
+                await anyio.sleep(1)
+        else:
+            _answer(taken, None)
+
+    def _take(self) -> list[_Waiting]:
+        taken: list[_Waiting] = []
+        size = 0
+        while self._waiting and size < GROUP:
+            taken.append(self._waiting.popleft())
+            size += len(taken[-1].events)
+        return taken
+
+    async def _commit(self, taken: Sequence[_Waiting]) -> None:
+        group = self._gather(taken)
+        unwritten = Unwritten()
+        flushed = not all(waiting.events for waiting in taken)
+        if flushed or not group.fresh or time.monotonic() - self._noted >= LAZY:
+            unwritten = self._ledger.take()
+            self._noted = time.monotonic()
+        write = self._plan(group, unwritten)
+        started = time.monotonic()
+        try:
+            self.busy = True
+            swept = await to_thread.run_sync(partial(self._store, write))
+        except BaseException:
+            self._ledger.put_back(unwritten)
+            raise
+        finally:
+            self.busy = False
+        self._latency.observe(time.monotonic() - started)
+        self.used, self.tail = swept or (self.used + len(write.body) + len(write.ids), self.tail)
+        self.commits += 1
+        self.repeated += group.repeated
+        if group.fresh:
+            segment = Segment(self.head, list(group.fresh.values()))
+            self.head = segment.end
+            self._seen.add(list(group.fresh), write.received)
+            if self.follower:
+                self.follower(segment)
+
+    def _gather(self, taken: Sequence[_Waiting]) -> _Group:
+        fresh: dict[bytes, Event] = {}
+        repeated: Counter[str] = Counter()
+        seen = self._seen
+        for waiting in taken:
+            for event in waiting.events:
+                key = bytes.fromhex(event.id)
+                if key in fresh or key in seen:
+                    repeated[event.source] += 1
+                else:
+                    fresh[key] = event
+        return _Group(fresh, repeated)
+
+    def _plan(self, group: _Group, unwritten: Unwritten) -> Write:
+        now = time.time()
+        return Write(
+            first=self.head,
+            received=now,
+            ids=b"".join(group.fresh),
+            body=pack(list(group.fresh.values())),
+            progress=unwritten.progress,
+            changes=unwritten.changes,
+            sweep=self._sweep(now),
+        )
+
+    def _sweep(self, now: float) -> Sweep | None:
+        """Say what may be deleted, once in a while; more often when space is short."""
+        pressed = self.used > self.limits.quota * PRESSURE
+        if 0 <= now - self._swept < (LAZY if pressed else SWEEP):
+            return None
+        self._swept = now
+        keep_from = math.inf if pressed else now - self.limits.retention
+        return Sweep(self._ledger.settled, keep_from, now - self.limits.duplicates)
+
+    def _store(self, write: Write) -> tuple[int, int] | None:
+        """Write; after a sweep, look how large the file is, and what is the oldest in it."""
+        self._database.write(write)
+        return (self._database.used(), self._database.tail()) if write.sweep else None
