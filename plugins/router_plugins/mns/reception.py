@@ -16,9 +16,6 @@ from router_plugins.mns.complaints import Complaints
 from router_plugins.mns.http import Front, Request, accepted, refusal
 from router_plugins.mns.verification import Awaited, Judge, Refused
 
-COLLECTORS = 2
-"""While one batch is being made durable, the next is collected and checked."""
-
 _MAX_FETCHES = 32
 _ATTRIBUTES = (
     (b"x-mns-message-id", "message_id"),
@@ -52,21 +49,36 @@ class Reception:
         self._complain = complain
         self._callers = callers
         self._awaiting: dict[str, list[Request]] = {}
+        self._genuine: list[Request] = []
+        self._changed = anyio.Event()
+        self._over = False
 
     async def work(self, scope: anyio.CancelScope) -> None:
         """Serve until the front has stopped and nothing waits, or `scope` ends."""
         with scope:
             async with anyio.create_task_group() as fetches:
-                async with anyio.create_task_group() as collectors:
-                    for _ in range(COLLECTORS):
-                        collectors.start_soon(self._collect, fetches)
+                async with anyio.create_task_group() as stages:
+                    stages.start_soon(self._collect, fetches)
+                    stages.start_soon(self._store)
                 fetches.cancel_scope.cancel()
 
     async def _collect(self, fetches: TaskGroup) -> None:
+        """Check what comes, as it comes: while some pushes are being made durable, the next are checked."""
         while requests := await self._front.take():
-            genuine = self._sort_out(requests, fetches)
-            if genuine:
-                await self._hand_in(genuine)
+            self._genuine += self._sort_out(requests, fetches)
+            self._changed.set()
+        self._over = True
+        self._changed.set()
+
+    async def _store(self) -> None:
+        """Hand in all that waits, as one batch: the fewer commits, the more results a second."""
+        while not self._over or self._genuine:
+            if not self._genuine:
+                self._changed = anyio.Event()
+                await self._changed.wait()
+                continue
+            genuine, self._genuine = self._genuine, []
+            await self._hand_in(genuine)
 
     async def _hand_in(self, requests: list[Request]) -> None:
         """Answer 204 only when the messages are safe."""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from router_plugins.mns.http.answers import Answer, refusal
-from router_plugins.mns.http.limits import Head, Limits, head_problem
+from router_plugins.mns.http.limits import Limits, head_problem
 
 if TYPE_CHECKING:
     from router_plugins.mns.http.connection import Connection
@@ -78,6 +78,7 @@ class Parser:
         self._route = route
         self._http = HttpRequestParser(self)
         self._complete: list[Request] = []
+        self._version = ""
         self._target = b""
         self._headers: dict[bytes, bytes] = {}
         self._repeated: list[bytes] = []
@@ -163,26 +164,27 @@ class Parser:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header, or after the body a trailer."""
-        key, value, collecting = name.lower(), value.rstrip(), self._collecting
+        key, collecting = name.lower(), self._collecting
         if key in collecting:  # joined as RFC 9110, 5.3 says
-            collecting[key] += b", " + value
+            collecting[key] += b", " + value.rstrip()
             self._repeated.append(key)
         else:
-            collecting[key] = value
+            collecting[key] = value.rstrip()
 
     def on_headers_complete(self) -> None:
         """Decide on the head: wanted, refused when the body is read, or refused at once."""
-        self._headers, self._collecting = self._collecting, {}  # trailers are collected, and forgotten
+        headers = self._headers = self._collecting
+        self._collecting = {}  # trailers are collected, and forgotten
         self.phase = Phase.BODY
         most = self._wire + self._fed
         self._wire = 0
-        head = Head(self._http.get_http_version(), self._target, self._headers, self._repeated)
-        problem = head_problem(head, most, self._limits)
+        version = self._version = self._http.get_http_version()
+        problem = head_problem(version, self._target, headers, self._repeated, most, self._limits)
         if problem is not None:
             self._refusal = refusal(*problem)
             raise _RefusedError
         self._refusal = self._route(self._http.get_method(), self._target)
-        if b"expect" in self._headers:
+        if b"expect" in headers:
             if self._refusal is not None:
                 raise _RefusedError  # the client waits for leave to send its body, and does not get it
             self.expects_continue = True
@@ -204,7 +206,7 @@ class Parser:
         chunks = self._chunks
         body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         request = Request(self._target, self._headers, body, answer=self._refusal)
-        request.last = not self._http.should_keep_alive() or self._http.get_http_version() == "1.0"
+        request.last = not self._http.should_keep_alive() or self._version == "1.0"
         self._complete.append(request)
         if request.last:
             self.over = True
