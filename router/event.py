@@ -39,7 +39,7 @@ class UndecodableFields(msgspec.Struct, frozen=True, gc=False):
     body: str
 
 
-class Event(msgspec.Struct, frozen=True):
+class Event(msgspec.Struct, frozen=True, gc=False):
     """One decoded result.
 
     `id`: 32 hex digits, the same for redelivery, replay and re-publication by a second rule.
@@ -85,7 +85,8 @@ class Event(msgspec.Struct, frozen=True):
 
 Batch: TypeAlias = Sequence[Event]
 
-_encode = msgspec.json.Encoder().encode
+_encode_into = msgspec.json.Encoder().encode_into
+_COMMA = ord(",")
 
 
 def _attribute_of(struct: type[msgspec.Struct]) -> Mapping[str, str]:
@@ -113,12 +114,17 @@ class _Envelope(msgspec.Struct, gc=False):
 
 def _encode_flat(event: Event) -> bytes:
     """Join the envelope and the fields into one object; a decoder's `extra` mapping is laid flat too."""
-    fields = event.fields
-    encoded = _encode(fields)
+    fields: Any = event.fields
     extra: Mapping[str, str] | None = getattr(fields, "extra", None)
-    if extra is not None and b'"extra":' in encoded:
+    if extra is not None and (extra or not fields.__struct_config__.omit_defaults):
         flat = {k: v for k, v in msgspec.to_builtins(fields).items() if k != "extra"}
-        encoded = _encode({**extra, **flat})
-    received = datetime.fromtimestamp(event.received, UTC)
-    envelope = _encode(_Envelope(event.id, event.type, event.time, received, event.source))
-    return envelope[:-1] + b"," + encoded[1:] if len(encoded) > len(b"{}") else envelope
+        fields = {**extra, **flat}
+    received = datetime.fromtimestamp(event.message.received, UTC)
+    text = bytearray()
+    _encode_into(_Envelope(event.id, event.type, event.time, received, event.source), text)
+    end = len(text) - 1
+    _encode_into(fields, text, end)  # `{...}` becomes `{...{...}`
+    if len(text) == end + len(b"{}"):
+        return bytes(text[:end] + b"}")
+    text[end] = _COMMA
+    return bytes(text)

@@ -35,14 +35,21 @@ class Intake:
 
     async def emit(self, source: str, messages: Sequence[Message]) -> None:
         """Return when the messages are safe; raises `Retry` when they could not be stored."""
-        events = [event_of(self._decoder, message, source) for message in messages]
+        decoder, unknown = self._decoder, 0
+        events: list[Event] = []
+        for message in messages:
+            try:
+                events.append(decoder.decode(message, source))
+            except Undecodable as error:
+                events.append(_undecodable(message, source, error.reason))
+                unknown += 1
         await self._append(events)
         self.received[source] += len(events)
-        self.undecodable[source] += sum(event.type == UNDECODABLE for event in events)
+        self.undecodable[source] += unknown
 
 
 def event_of(decoder: Decoder, message: Message, source: str, name: str = "") -> Event:
-    """Decode the message; `name` is the id that it was journalled under, so that a better decoder keeps it."""
+    """Decode a message again; `name` is the id that it was journalled under, so that a better decoder keeps it."""
     try:
         event = decoder.decode(message, source)
     except Undecodable as error:
@@ -50,7 +57,7 @@ def event_of(decoder: Decoder, message: Message, source: str, name: str = "") ->
     return msgspec.structs.replace(event, id=name) if name and event.id != name else event
 
 
-def _undecodable(message: Message, source: str, reason: str, name: str) -> Event:
+def _undecodable(message: Message, source: str, reason: str, name: str = "") -> Event:
     body = bytes(message.body)
     if not name:
         origin = message.attributes.get("message_id", "").encode()

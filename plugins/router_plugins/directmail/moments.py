@@ -15,6 +15,8 @@ _YEARS = range(1970, 9999)
 _UNIX_DIGITS = 11
 """More digits than these are milliseconds."""
 _DATE_LENGTH = len("YYYY-MM-DD")
+_LONGEST = 64
+"""No time has more characters."""
 
 
 class Zone(msgspec.Struct, frozen=True):
@@ -44,8 +46,11 @@ def moment(text: str, zone: Zone) -> datetime | None:
     Understood are ISO 8601 with a blank or a `T`, with or without an offset of its own, and Unix seconds
     or milliseconds as digits (`block_time`; PROTOCOL 3.2).
     """
-    if not text:
-        return None
+    return _moment(text, zone) if 0 < len(text) <= _LONGEST else None
+
+
+@lru_cache(maxsize=4096)  # results come in runs of the same seconds, and reading one costs ten times as much
+def _moment(text: str, zone: Zone) -> datetime | None:
     try:
         when = _read(text, zone)
     except (ValueError, OverflowError, OSError):  # an odd time must not cost the message
