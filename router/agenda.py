@@ -53,6 +53,11 @@ class Agenda:
         self._numbers = 0
         self.open = 0
 
+    @property
+    def ready(self) -> int:
+        """How many batches may be tried now."""
+        return len(self._ready)
+
     def add(self, work: Work) -> None:
         """Add a new batch."""
         self.open += len(work.events)

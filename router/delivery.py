@@ -183,11 +183,14 @@ class Delivery:
             yield deliver_and_mark
 
     async def _feed(self) -> None:
-        """Put what the feed gives on the agenda, no more than the window has room for."""
+        """Put what the feed gives on the agenda, no more than the window has room for.
+
+        While there is a batch for every call, what comes is left in the feed, where it grows into larger ones.
+        """
         limit = max(self.policy.batch, WINDOW * self.policy.in_flight * self.policy.batch)
         with anyio.CancelScope() as self._feeding:
             while not self._stopping.is_set():
-                if self._agenda.open >= limit:
+                if self._agenda.open >= limit or self._agenda.ready >= self.policy.in_flight:
                     await self._wait_changed()
                     continue
                 chunk = await self._books.take(self.policy.batch)

@@ -7,6 +7,7 @@ one memo look-up, whatever the number of subscriptions.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeAlias
@@ -52,9 +53,13 @@ class _Routed(msgspec.Struct, frozen=True):
 
 
 class Feed:
-    """What one subscription has yet to take: chunks in memory while it keeps up, else a place in the journal."""
+    """What one subscription has yet to take: chunks in memory while it keeps up, else a place in the journal.
 
-    def __init__(self, position: int) -> None:
+    `pace` is in seconds: what is taken from memory waits that long since the last time for company, up to a whole
+    batch. It delays nothing that comes alone, and nobody's answer waits for it.
+    """
+
+    def __init__(self, position: int, pace: float = 0.0) -> None:
         self.index = 0
         """Which route it belongs to."""
         self.position = position
@@ -62,11 +67,15 @@ class Feed:
         self.live = False
         """Whether it is fed from memory."""
         self.chunks: deque[Chunk] = deque()
+        self._pace = pace
+        self._taken = -math.inf
+        self._waiting = 0
         self._wake = anyio.Event()
 
     def offer(self, chunk: Chunk) -> None:
         """Queue a chunk for a feed that is live."""
         self.chunks.append(chunk)
+        self._waiting += len(chunk.events)
         self._wake.set()
 
     @property
@@ -78,6 +87,7 @@ class Feed:
         """Forget what is in memory; it will be read from the journal."""
         self.live = False
         self.chunks.clear()
+        self._waiting = 0
         self._wake.set()
 
     def take(self, limit: int) -> Chunk:
@@ -90,14 +100,20 @@ class Feed:
                 positions += chunk.positions
                 events += chunk.events
             chunk = Chunk(chunk.end, positions, events)
+        self._waiting -= len(chunk.events)
         self.position = chunk.end
         return chunk
 
-    async def wait_offered(self) -> None:
-        """Wait until there is something to do: a chunk, or no longer live."""
+    async def wait_offered(self, limit: int) -> None:
+        """Wait until there is something to do: a chunk that is worth taking, or no longer live."""
         if self.live and not self.chunks:
             self._wake = anyio.Event()
             await self._wake.wait()
+        if self._pace:
+            rest = self._taken + self._pace - anyio.current_time()
+            if rest > 0 and self.live and self._waiting < limit:
+                await anyio.sleep(rest)
+            self._taken = anyio.current_time()
 
 
 class Dispatch:
@@ -184,7 +200,7 @@ class Dispatch:
         """
         while True:
             if feed.live:
-                await feed.wait_offered()
+                await feed.wait_offered(limit)
                 if feed.chunks:
                     return feed.take(limit)
             elif not self._rejoin(feed):

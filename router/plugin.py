@@ -105,6 +105,9 @@ class Sink(Plugin, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Events in one call at most."""
     in_flight: ClassVar[int] = 1
     """Calls under way at once at most."""
+    pace: ClassVar[float] = 0.0
+    """Seconds that new events wait since the last call for company, up to a whole batch: for destinations where a call
+    costs much more than an event in it. What comes alone waits for nothing."""
     keeps_positions: ClassVar[bool] = False
     """Whether `resume` opens it at its own positions; then everything is delivered in order, one call at a time."""
 

@@ -82,8 +82,8 @@ class Engine:
 
     def _subscriber(self, planned: Planned) -> Subscriber:
         progress = self._start(planned)
-        feed = Feed(progress.position)
         sink, wish = planned.subscription.to, planned.subscription.delivery
+        feed = Feed(progress.position, sink.pace)
         in_order = wish.ordered or sink.keeps_positions
         key = "" if sink.keeps_positions else wish.key  # its positions are those of one sequence
         policy = Policy(

@@ -20,7 +20,7 @@ from collections import defaultdict
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import lru_cache, partial
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
 import anyio
 import anyio.to_thread
@@ -29,7 +29,7 @@ import msgspec
 from router import Batch, ConfigError, Deliver, Event, Placed, Reject, Retry, Sink
 from router_plugins.append import Appender
 from router_plugins.failures import raise_for
-from router_plugins.template import parse
+from router_plugins.template import Clean, Template, parse
 
 LONGEST_VALUE = 72
 """Bytes that a field's value takes in a path at most, so that three of them fit into one name."""
@@ -45,6 +45,8 @@ _BEGIN = b'{"id":"'
 class File(Sink, frozen=True, kw_only=True):
     """Append every event to a file."""
 
+    batch: ClassVar[int] = 1000
+    pace: ClassVar[float] = 0.02
     keeps_positions: ClassVar[bool] = True
 
     path: str
@@ -78,30 +80,18 @@ class File(Sink, frozen=True, kw_only=True):
     @asynccontextmanager
     async def resume(self, marks: Mapping[str, int]) -> AsyncGenerator[Placed]:
         """Go on behind the lengths of the files, by path in bytes, that were committed last."""
-        render = partial(parse(self.path, "path").render, clean=lru_cache(1024)(harmless))
+        arranged = partial(_arranged, parse(self.path, "path"), lru_cache(1024)(harmless), self.form)
         appender = Appender(self.max_open, _BEGIN, marks)
         alone = anyio.Lock()
         owed: dict[str, int] = {}  # lengths from calls that failed in part, and so could not return them
 
         async def place(batch: Batch) -> Mapping[str, int]:
-            errors: dict[int, Retry | Reject] = {}
-            lines: dict[str, list[bytes]] = defaultdict(list)
-            indices: dict[str, list[int]] = defaultdict(list)
-            for index, event in enumerate(batch):
-                try:
-                    line = _line(event, self.form)
-                except Reject as error:
-                    errors[index] = error
-                    continue
-                path = render(event)
-                lines[path].append(line)
-                indices[path].append(index)
-            texts = {path: b"".join(some) for path, some in lines.items()}
+            texts, indices, refused = arranged(batch)
             async with alone:
                 results = await anyio.to_thread.run_sync(appender.append, texts)
                 owed.update((path, result) for path, result in results.items() if isinstance(result, int))
                 failed = {path: result for path, result in results.items() if isinstance(result, OSError)}
-                raise_for(errors | _by_index(failed, indices), len(batch))
+                raise_for(refused | _by_index(failed, indices), len(batch))
                 lengths = dict(owed)
                 owed.clear()
                 return lengths
@@ -131,6 +121,28 @@ def harmless(value: str) -> str:
 
 def _percent(char: str) -> str:
     return "".join([f"%{byte:02X}" for byte in char.encode(errors="surrogatepass")])
+
+
+_Arranged: TypeAlias = tuple[Mapping[str, bytes], Mapping[str, Sequence[int]], dict[int, Retry | Reject]]
+
+
+def _arranged(template: Template, clean: Clean, form: str, batch: Batch) -> _Arranged:
+    """Return the text for each path, which of the batch's events are in it, and those that are in none."""
+    if form == "json" and (path := template.constant) is not None:
+        return {path: b"\n".join([*[event.json() for event in batch], b""])}, {path: range(len(batch))}, {}
+    refused: dict[int, Retry | Reject] = {}
+    lines: dict[str, list[bytes]] = defaultdict(list)
+    indices: dict[str, list[int]] = defaultdict(list)
+    for index, event in enumerate(batch):
+        try:
+            line = _line(event, form)
+        except Reject as error:
+            refused[index] = error
+            continue
+        path = template.render(event, clean)
+        lines[path].append(line)
+        indices[path].append(index)
+    return {path: b"".join(some) for path, some in lines.items()}, indices, refused
 
 
 def _line(event: Event, form: str) -> bytes:

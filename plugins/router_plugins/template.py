@@ -51,6 +51,11 @@ class Template(msgspec.Struct, frozen=True):
         """Fill the places in; an absent field is given to `clean` as an empty text."""
         return "".join([part.render(event, clean) for part in self.parts])
 
+    @property
+    def constant(self) -> str | None:
+        """The text, if no event can change it."""
+        return None if any(part.name or part.format for part in self.parts) else "".join(p.text for p in self.parts)
+
     def sample(self, value: str) -> str:
         """Fill every field in with `value`, and a late time, to see what the template can become."""
         moment = datetime(2026, 11, 23, 23, 59, 59, 999999, tzinfo=UTC)

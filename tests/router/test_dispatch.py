@@ -159,3 +159,57 @@ async def test_other_routes_apply_from_the_next_event_on_and_what_waited_is_not_
 async def drain(dispatch: Dispatch, feed: Feed, got: list[Chunk]) -> None:
     while True:
         got.append(await dispatch.next(feed, 100))
+
+
+def paced() -> tuple[Log, Dispatch, Feed, list[tuple[float, int]]]:
+    """Make a feed with a pace of a second, and a list for when how much was taken from it."""
+    log, feed = Log(), Feed(FIRST, pace=1.0)
+    dispatch = log.follower = Dispatch(wanted, [feed, *feeds()[1:]], FIRST, log.read)
+    return log, dispatch, feed, []
+
+
+async def take_for_ever(dispatch: Dispatch, feed: Feed, taken: list[tuple[float, int]]) -> None:
+    start = anyio.current_time()
+    while True:
+        chunk = await dispatch.next(feed, 100)
+        taken.append((round(anyio.current_time() - start, 3), len(chunk.events)))
+
+
+async def test_what_comes_alone_waits_for_nothing_and_what_comes_after_it_for_company() -> None:
+    """A pace makes few large batches of many small ones, without delaying the first."""
+    log, dispatch, feed, taken = paced()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(take_for_ever, dispatch, feed, taken)
+        for _ in range(4):
+            await anyio.sleep(0.25)
+            log.append(3)
+        await anyio.sleep(5)
+        log.append(1)
+        await anyio.sleep(0.5)
+        tasks.cancel_scope.cancel()
+    assert taken == [(0.25, 3), (1.25, 9), (6.0, 1)]
+
+
+async def test_a_whole_batch_waits_for_nothing() -> None:
+    log, dispatch, feed, taken = paced()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(take_for_ever, dispatch, feed, taken)
+        await anyio.sleep(0.25)
+        for _ in range(50):
+            log.append(10)
+        await anyio.sleep(0.5)
+        tasks.cancel_scope.cancel()
+    assert taken == [(0.25, 100)] * 5
+
+
+async def test_what_falls_behind_while_it_waits_for_company_reads_the_journal() -> None:
+    log, dispatch, feed, taken = paced()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(take_for_ever, dispatch, feed, taken)
+        log.append(3)
+        await anyio.sleep(0.25)
+        log.append(3)
+        dispatch.rewind(feed, FIRST)
+        await anyio.sleep(5)
+        tasks.cancel_scope.cancel()
+    assert sum(count for _, count in taken) == 9
