@@ -20,8 +20,9 @@ from router.window import Slot
 class Work(msgspec.Struct, frozen=True):
     """A batch: the events with their positions, and how often it was tried quickly.
 
-    `slot` is its place in the window; a batch of parked events has their `troubles` instead. `lane` is what it
-    must stay in order with; None for nothing.
+    `events` go out in the form that the steps gave them; `originals` are the same as they were journalled, where there
+    are steps. `slot` is its place in the window; a batch of parked events has their `troubles` instead. `lane` is what
+    it must stay in order with; None for nothing.
     """
 
     slot: Slot | None
@@ -31,6 +32,11 @@ class Work(msgspec.Struct, frozen=True):
     tries: int = 0
     troubles: Sequence[Parked] = ()
     lane: str | None = None
+    originals: Sequence[Event] = ()
+
+    def original(self, index: int) -> Event:
+        """Return an event as it was journalled."""
+        return (self.originals or self.events)[index]
 
     def only(self, indices: Sequence[int], tries: int) -> Work:
         """Leave only some of the events."""
@@ -39,6 +45,7 @@ class Work(msgspec.Struct, frozen=True):
             positions=[self.positions[i] for i in indices],
             events=[self.events[i] for i in indices],
             troubles=[self.troubles[i] for i in indices] if self.troubles else (),
+            originals=[self.originals[i] for i in indices] if self.originals else (),
             tries=tries,
         )
 

@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import AsyncGenerator, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import anyio
 import structlog
@@ -35,6 +35,9 @@ WINDOW = 2
 """Batches for each call in flight that are taken from the feed before the first of them is settled."""
 PARKED_AT_ONCE = 500
 """Parked events that are read back at a time."""
+
+Kept: TypeAlias = tuple[int, Event, Event]
+"""The position of an event, the form in which it goes out, and the one in which it was journalled."""
 
 log = structlog.get_logger("delivery")
 
@@ -204,28 +207,29 @@ class Delivery:
         slot = self.window.take(chunk.end, len(chunk.events))
         self.matched += len(chunk.events)
         now = time.time()
-        kept: list[tuple[int, Event]] = []
+        kept: list[Kept] = []
         dead: list[DeadLetter] = []
         for position, event in zip(chunk.positions, chunk.events, strict=True):
             result = apply(self._steps, event)
             if isinstance(result, Reject):
                 dead.append(faulty(position, event, result, now))
             elif result is not None:
-                kept.append((position, result))
+                kept.append((position, result, event))
         self._mourn(dead)
         self.window.settle(slot, filtered=len(chunk.events) - len(kept) - len(dead), dead=dead)
-        for lane, pairs in self._lanes(kept).items():
-            for start in range(0, len(pairs), self.policy.batch):
-                some = pairs[start : start + self.policy.batch]
-                yield Work(slot, [p for p, _ in some], [e for _, e in some], now, lane=lane)
+        for lane, many in self._lanes(kept).items():
+            for start in range(0, len(many), self.policy.batch):
+                some = many[start : start + self.policy.batch]
+                originals = [original for _, _, original in some] if self._steps else ()
+                yield Work(slot, [p for p, _, _ in some], [e for _, e, _ in some], now, lane=lane, originals=originals)
 
-    def _lanes(self, pairs: list[tuple[int, Event]]) -> dict[str | None, list[tuple[int, Event]]]:
+    def _lanes(self, kept: list[Kept]) -> dict[str | None, list[Kept]]:
         if not self.policy.ordered:
-            return {None: pairs}
-        lanes: dict[str | None, list[tuple[int, Event]]] = {}
-        for pair in pairs:
-            value = pair[1].get(self.policy.key) if self.policy.key else ""
-            lanes.setdefault(str(value), []).append(pair)
+            return {None: kept}
+        lanes: dict[str | None, list[Kept]] = {}
+        for one in kept:
+            value = one[1].get(self.policy.key) if self.policy.key else ""
+            lanes.setdefault(str(value), []).append(one)
         return lanes
 
     async def _revive(self) -> None:
@@ -246,12 +250,34 @@ class Delivery:
         now = time.time()
         due = [one for one in parked if one.due <= now]
         self._due = min([self._due, *(one.due for one in parked[len(due) : len(due) + 1])]) if not due else 0.0
-        for start in range(0, len(due), self.policy.batch):
-            some = due[start : start + self.policy.batch]
-            self._reviving.update(one.position for one in some)
-            events = [one.event for one in some]
-            self._agenda.add(Work(None, [one.position for one in some], events, now, troubles=some))
+        kept = self._revivable(due, now)
+        for start in range(0, len(kept), self.policy.batch):
+            some = kept[start : start + self.policy.batch]
+            positions, troubles = [one.position for one, _ in some], [one for one, _ in some]
+            originals = [one.event for one in troubles] if self._steps else ()
+            self._reviving.update(positions)
+            self._agenda.add(
+                Work(None, positions, [event for _, event in some], now, troubles=troubles, originals=originals)
+            )
         self._change()
+
+    def _revivable(self, due: Sequence[Parked], now: float) -> list[tuple[Parked, Event]]:
+        """Apply the steps to what was parked; settle those that they leave out or fail on."""
+        kept: list[tuple[Parked, Event]] = []
+        filtered: list[int] = []
+        dead: list[DeadLetter] = []
+        for one in due:
+            result = apply(self._steps, one.event)
+            if isinstance(result, Reject):
+                dead.append(faulty(one.position, one.event, result, now, one))
+            elif result is None:
+                filtered.append(one.position)
+            else:
+                kept.append((one, result))
+        if filtered or dead:
+            self._mourn(dead)
+            self._commit(self.window.revive(dead=dead, filtered=filtered))
+        return kept
 
     async def _drive(self, deliver: Deliver, tasks: TaskGroup) -> None:
         """Start a call for each batch that may be tried, as many at once as the valve allows."""

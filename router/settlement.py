@@ -1,4 +1,8 @@
-"""What becomes of an event that was not delivered: parked for later, or a dead letter. Pure; times in Unix seconds."""
+"""What becomes of an event that was not delivered: parked for later, or a dead letter. Pure; times in Unix seconds.
+
+What is kept is the event as it was journalled: its bytes are all that a journal has of it, so its steps are applied
+anew whenever it is tried.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,7 @@ def put_off(policy: Policy, work: Work, index: int, outcome: Outcome, now: float
         return _letter(work, index, Reject(outcome.reason, outcome.status), "exhausted", work.tries, now)
     return Parked(
         position=work.positions[index],
-        event=work.events[index],
+        event=work.original(index),
         reason=outcome.reason,
         status=outcome.status,
         attempts=work.tries + (trouble.attempts if trouble else 0),
@@ -34,9 +38,10 @@ def refused(work: Work, index: int, error: Reject, now: float) -> DeadLetter:
     return _letter(work, index, error, "refused", work.tries + 1, now)
 
 
-def faulty(position: int, event: Event, error: Reject, now: float) -> DeadLetter:
-    """Give up an event that a step failed on, untried."""
-    return _letter(Work(None, [position], [event], now), 0, error, "config", 0, now)
+def faulty(position: int, event: Event, error: Reject, now: float, trouble: Parked | None = None) -> DeadLetter:
+    """Give up an event that a step failed on, untried, or tried before if it was parked."""
+    troubles = (trouble,) if trouble else ()
+    return _letter(Work(None, [position], [event], now, troubles=troubles), 0, error, "config", 0, now)
 
 
 def reborn(letter: DeadLetter, due: float) -> Parked:
@@ -58,7 +63,7 @@ def _letter(work: Work, index: int, error: Reject, kind: Kind, tries: int, now: 
     trouble = work.troubles[index] if work.troubles else None
     return DeadLetter(
         position=work.positions[index],
-        event=work.events[index],
+        event=work.original(index),
         reason=error.reason,
         status=error.status,
         attempts=tries + (trouble.attempts if trouble else 0),

@@ -69,7 +69,7 @@ class Count:
         """Compare what was counted with what the subscription says."""
         progress = self._progress
         said = progress.delivered + progress.parked + progress.dead
-        wanted = self._wanted + progress.carried
+        wanted = self._wanted + progress.carried - progress.left_out
         covered = progress.position - progress.since + progress.carried
         complete = tail <= progress.since or progress.since == progress.position
         offenders = self._offenders(tail)

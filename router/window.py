@@ -104,13 +104,22 @@ class Window:
         )
         return Change(parked=parked, dead=dead) if parked or dead else NOTHING
 
-    def revive(self, delivered: Sequence[int], parked: Sequence[Parked], dead: Sequence[DeadLetter]) -> Change:
-        """Note what became of parked events: delivered, parked again, or given up on."""
+    def revive(
+        self,
+        delivered: Sequence[int] = (),
+        parked: Sequence[Parked] = (),
+        dead: Sequence[DeadLetter] = (),
+        filtered: Sequence[int] = (),
+    ) -> Change:
+        """Note what became of parked events: delivered, parked again, given up on, or left out by the steps."""
         done = self.progress
         self.progress = replace(
             done,
             delivered=done.delivered + len(delivered),
-            parked=done.parked - len(delivered) - len(dead),
+            filtered=done.filtered + len(filtered),
+            parked=done.parked - len(delivered) - len(dead) - len(filtered),
             dead=done.dead + len(dead),
+            left_out=done.left_out + sum(position < done.since for position in filtered),
         )
-        return Change(parked=parked, dead=dead, unparked=[*delivered, *(letter.position for letter in dead)])
+        gone = [*delivered, *filtered, *(letter.position for letter in dead)]
+        return Change(parked=parked, dead=dead, unparked=gone)

@@ -57,7 +57,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
 
     `position - since + carried = delivered + filtered + parked + dead`. `since` is where the present pattern took
     effect and counting began; `pattern` is a digest of all that decides what the subscription wants, so that a change
-    of it starts a new count; `carried` are the events from before that were parked then, or replayed since.
+    of it starts a new count; `carried` are the events from before that were parked then, or replayed since, and
+    `left_out` those of them that the steps of today leave out (they are among the filtered).
     `dead` also counts the letters that were discarded.
     """
 
@@ -70,12 +71,14 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     dead: int = 0
     carried: int = 0
     state: State = "active"
+    left_out: int = 0
 
 
 class Trouble(msgspec.Struct, frozen=True, kw_only=True):
     """An event that a subscription could not deliver, and how it went. Times are Unix seconds.
 
-    `status` is the destination's, if it gave one.
+    The event is as it was journalled; what the subscription's steps make of it is made at each try. `status` is the
+    destination's, if it gave one.
     """
 
     position: int

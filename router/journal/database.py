@@ -20,7 +20,9 @@ from router.journal import records as subscriptions
 from router.journal.batches import Batches, Sweep
 from router.journal.records import Records
 
-VERSION = 1
+VERSION = 2
+_UPGRADES = {1: "ALTER TABLE progress ADD COLUMN left_out INTEGER NOT NULL DEFAULT 0"}
+"""What makes a file of an older version one of the next."""
 
 
 class Write(msgspec.Struct, frozen=True):
@@ -67,6 +69,9 @@ class Database:
             self._sql.execute("PRAGMA synchronous=FULL")
             self._sql.execute("PRAGMA cache_size=-16384")
         version = self._one("PRAGMA user_version")
+        while not readonly and version in _UPGRADES:
+            self._sql.executescript(f"BEGIN; {_UPGRADES[version]}; PRAGMA user_version={version + 1}; COMMIT")
+            version += 1
         if version not in (0, VERSION):
             raise RouterError(f"{path}: written by another version of the router (schema {version}, not {VERSION})")
         if not readonly:

@@ -16,7 +16,7 @@ SCHEMA = """
 CREATE TABLE IF NOT EXISTS progress (
     name TEXT PRIMARY KEY, position INTEGER NOT NULL, since INTEGER NOT NULL, pattern TEXT NOT NULL,
     delivered INTEGER NOT NULL, filtered INTEGER NOT NULL, parked INTEGER NOT NULL, dead INTEGER NOT NULL,
-    carried INTEGER NOT NULL, state TEXT NOT NULL) WITHOUT ROWID;
+    carried INTEGER NOT NULL, state TEXT NOT NULL, left_out INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS parked (
     name TEXT NOT NULL, position INTEGER NOT NULL, id BLOB NOT NULL, reason TEXT NOT NULL, status INTEGER,
     attempts INTEGER NOT NULL, first_try REAL NOT NULL, last_try REAL NOT NULL, event BLOB NOT NULL,
@@ -76,7 +76,7 @@ class Records:
                 self._sql.execute(f"DELETE FROM {table} WHERE name = ?", (name,))
         else:
             row = (name, *astuple(progress))
-            self._sql.execute("INSERT OR REPLACE INTO progress VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+            self._sql.execute("INSERT OR REPLACE INTO progress VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
 
     def furthest(self) -> int:
         """Return the highest position of any subscription, 0 if there is none."""

@@ -134,6 +134,32 @@ async def test_what_cannot_be_decoded_is_answered_kept_and_shown(tmp_path: Path)
     assert all(line["reason"] for line in lines if line["type"] == "Undecodable")
 
 
+async def test_what_was_parked_and_is_left_out_by_steps_that_came_later_is_counted_as_filtered(tmp_path: Path) -> None:
+    """A change of the steps starts a new count, into which what is parked is carried; `verify` finds no fault."""
+    departments = f"""
+  a:
+    accounts: ["*"]
+    subscriptions:
+      hook:
+        to: {{type: webhook, url: "http://127.0.0.1:{free_port()}/"}}
+        delivery: {{tries: 1, retry_min: 1ms, schedule: [2s, 1h], breaker: {{failures: 1000, window: 1000}}}}
+"""
+    with running(tmp_path, departments) as daemon:
+        async with aiohttp.ClientSession() as session, session.post(daemon.url, data=b"junk") as response:
+            assert response.status == 204
+        await anyio.to_thread.run_sync(daemon.wait_settled)
+        assert daemon.status()["subscriptions"]["a/hook"]["parked"] == 1
+        step = "        steps: [{type: mask, fields: [rcpt], key: 0123456789abcdef}]\n        to:"
+        daemon.config.write_text(daemon.config.read_text().replace("        to:", step))
+        assert daemon.cli("reload", str(daemon.config)).stdout == "changed: a/hook; 1 unchanged\n"
+        with anyio.fail_after(20):
+            while (status := daemon.status()["subscriptions"]["a/hook"])["parked"]:
+                await anyio.sleep(0.05)
+        report = daemon.verify()
+    assert (status["journalled"], status["filtered"], status["dead"]) == (1, 1, 0)
+    assert report["ok"], report
+
+
 async def test_a_full_journal_refuses_with_503_and_intake_resumes_by_itself(tmp_path: Path) -> None:
     """The quota is reached because one destination is dead; when its events are settled, intake goes on."""
     port = free_port()

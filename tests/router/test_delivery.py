@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar
 
@@ -11,6 +11,7 @@ import anyio
 import pytest
 import trio
 import trio.testing
+from msgspec.structs import replace
 
 from router.breaker import BreakerPolicy
 from router.delivery import Delivery
@@ -18,7 +19,7 @@ from router.dispatch import Chunk
 from router.errors import Partial, Reject, Retry
 from router.event import Batch, Event
 from router.journal import Change, DeadLetter, Parked, Progress
-from router.journal.conformance import event
+from router.journal.conformance import Note, event
 from router.plugin import Deliver, Placed, Sink, Step
 from router.retry import SCHEDULE, Policy, judge, parking, pause
 
@@ -362,10 +363,10 @@ async def test_in_order_by_key_only_events_of_the_same_key_wait(clock: None) -> 
     subject = delivery(sink, books, Policy(in_flight=3, batch=1, ordered=True, key="first"))
     names = {e.id: bytes(e.raw).decode() for e in events}
     lanes = subject._lanes
-    subject._lanes = lambda pairs: {  # type: ignore[method-assign]
-        key: [p for p in pairs if bytes(p[1].raw).decode()[0] == key] for key in "xyz"
+    subject._lanes = lambda kept: {  # type: ignore[method-assign]
+        key: [one for one in kept if bytes(one[1].raw).decode()[0] == key] for key in "xyz"
     }
-    assert lanes([(1, events[0])]).keys() == {"None"}
+    assert lanes([(1, events[0], events[0])]).keys() == {"None"}
     async with running(subject):
         await anyio.sleep(200)
         passed = [names[batch[0]] for batch in sink.batches if names[batch[0]][0] != "x"]
@@ -472,6 +473,81 @@ async def test_dead_letters_of_an_earlier_count_are_carried_into_the_present_one
         await anyio.sleep(5)
     assert (books.progress.delivered, books.progress.carried, books.progress.dead) == (1, 1, 0)
     assert not books.letters
+
+
+class Stamp(Step, frozen=True, kw_only=True):
+    """Changes the fields and leaves the message alone; leaves out or fails on what it is told to."""
+
+    stamp: str = "stamped"
+    leave: ClassVar[set[str]] = set()
+    fail: ClassVar[set[str]] = set()
+
+    def apply(self, event: Event) -> Event | None:
+        if event.id in self.fail:
+            raise ValueError("boom")
+        return None if event.id in self.leave else replace(event, fields=Note(self.stamp), encoded=None)
+
+
+@pytest.fixture
+def stamp() -> Iterator[Stamp]:
+    yield Stamp()
+    Stamp.leave.clear()
+    Stamp.fail.clear()
+
+
+async def test_what_is_parked_is_the_event_as_it_came_and_each_try_applies_the_steps_anew(
+    clock: None, stamp: Stamp
+) -> None:
+    """As the journal restores it: from its message alone."""
+    got: list[str] = []
+    sink = Scripted(calls=[], answer=lambda batch: got.append(batch[0].get("text")) or Retry("x"))  # type: ignore[func-returns-value]
+    books = Books(chunk(1, "a"))
+    async with running(delivery(sink, books, Policy(tries=1), steps=[stamp])):
+        await anyio.sleep(3)
+        assert books.waiting[1].event == event(b"a")
+        await anyio.sleep(30)
+    assert got == ["stamped"] * 2
+    assert books.waiting[1].event == event(b"a")
+    assert books.waiting[1].times == 1
+
+
+async def test_a_parked_event_that_its_steps_now_leave_out_is_filtered_and_one_that_they_fail_on_is_dead(
+    clock: None, stamp: Stamp
+) -> None:
+    sink = Scripted(calls=[], answer=lambda batch: Retry("x"))
+    books = Books(*(chunk(i, name) for i, name in enumerate("abc", 1)))
+    async with running(delivery(sink, books, Policy(tries=1, batch=1), steps=[stamp])):
+        await anyio.sleep(3)
+        assert books.progress.parked == 3
+        Stamp.leave.add(ids("a")[0])
+        Stamp.fail.add(ids("b")[0])
+        sink.calls.clear()
+        await anyio.sleep(30)
+    assert {batch[0] for batch in sink.batches} == {ids("c")[0]}
+    assert (books.progress.filtered, books.progress.dead, books.progress.parked) == (1, 1, 1)
+    (letter,) = books.letters
+    assert (letter.kind, letter.event, letter.attempts) == ("config", event(b"b"), 1)
+
+
+async def test_dead_letters_are_replayed_through_the_steps_of_today(clock: None, stamp: Stamp) -> None:
+    got: list[str] = []
+    refuse = True
+
+    def answer(batch: Batch) -> Exception | None:
+        got.append(batch[0].get("text"))
+        return Reject("no", 400) if refuse else None
+
+    books = Books(chunk(1, "a"))
+    async with running(delivery(Scripted(calls=[], answer=answer), books, steps=[stamp])):
+        await anyio.sleep(1)
+        assert [letter.event for letter in books.letters] == [event(b"a")]
+    refuse = False
+    again = delivery(Scripted(calls=[], answer=answer), books, steps=[Stamp(stamp="anew")])
+    async with running(again):
+        again.replay(list(books.letters), per_second=1.0)
+        await anyio.sleep(5)
+    assert got == ["stamped", "anew"]
+    assert (books.progress.delivered, books.progress.dead) == (1, 0)
 
 
 def test_the_schedule_ends() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from msgspec.structs import replace
 
 from router.errors import ConfigError, Retry, RouterError
 from router.event import UNDECODABLE
@@ -170,6 +171,24 @@ async def test_an_append_returns_only_after_its_commit_and_a_commit_is_synced(
             may_write.set()
     assert (before, answered) == ([], [True])
     assert set(settings) == {("wal", 2)}
+
+
+async def test_a_file_of_the_version_before_goes_on(tmp_path: Path) -> None:
+    """With the progress of its subscriptions."""
+    async with SqliteJournal().open(tmp_path, restore) as partition:
+        await partition.append([event(b"a")])
+        partition.commit("d/s", settled(2))
+    with sqlite3.connect(tmp_path / "journal.db") as sql:
+        sql.execute("ALTER TABLE progress DROP COLUMN left_out")
+        sql.execute("PRAGMA user_version=1")
+    sql.close()
+    with pytest.raises(RouterError, match="schema 1"):
+        Database(tmp_path / "journal.db", readonly=True)
+    async with SqliteJournal().open(tmp_path, restore) as partition:
+        assert partition.progress("d/s") == settled(2)
+        partition.commit("d/s", replace(settled(2), left_out=1))
+    async with SqliteJournal().open(tmp_path, restore) as partition:
+        assert partition.progress("d/s") == replace(settled(2), left_out=1)
 
 
 async def test_a_writer_that_ends_leaves_nobody_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
