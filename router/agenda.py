@@ -38,6 +38,16 @@ class Work(msgspec.Struct, frozen=True):
         """Return an event as it was journalled."""
         return (self.originals or self.events)[index]
 
+    def part(self, start: int, stop: int) -> Work:
+        """Leave only the events from one index to before another."""
+        return msgspec.structs.replace(
+            self,
+            positions=self.positions[start:stop],
+            events=self.events[start:stop],
+            troubles=self.troubles[start:stop],
+            originals=self.originals[start:stop],
+        )
+
     def only(self, indices: Sequence[int], tries: int) -> Work:
         """Leave only some of the events."""
         return msgspec.structs.replace(

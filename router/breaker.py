@@ -1,4 +1,4 @@
-"""The valve before a destination: breaker, adaptive concurrency and rate; pure, with the time passed in.
+"""What holds calls back: breaker, adaptive concurrency and rate; pure, with the time passed in.
 
 The breaker opens on failures in a row of different batches, or when too many of the last ones failed: one event
 that never works must not stop the others. While it is open nothing is tried, so nothing is used up or parked; then

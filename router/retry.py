@@ -24,14 +24,15 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 
     `in_flight` calls at once and `batch` events in a call, at most; `rate` events a second, 0 for no limit.
     `ordered`: events are delivered in order, those with equal values of the field `key` if one is named; what
-    fails waits instead of being parked. `tries`: quick tries, between pauses of up to `retry_max`, before an event
-    is parked on the `schedule`.
+    fails waits instead of being parked; `single`: so is everything else, such as dead letters that are replayed.
+    `tries`: quick tries, between pauses of up to `retry_max`, before an event is parked on the `schedule`.
     """
 
     in_flight: int = 1
     batch: int = 500
     rate: float = 0.0
     ordered: bool = False
+    single: bool = False
     key: str = ""
     tries: int = 3
     retry_min: float = 1.0

@@ -6,10 +6,8 @@ first, what is in flight is delivered and committed within the grace, and the jo
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias
@@ -20,10 +18,9 @@ from anyio import from_thread, to_thread
 from anyio.abc import ObjectReceiveStream, TaskGroup
 from msgspec.structs import asdict
 
-from router.admin.controls import Choice
 from router.admin.explanation import Explanation
 from router.admin.server import admin
-from router.admin.status import SourceStatus, Status, SubscriptionStatus
+from router.admin.status import Status
 from router.breaker import BreakerPolicy
 from router.config.model import Config
 from router.config.plan import Plan, Planned, plan, subscriptions
@@ -32,9 +29,11 @@ from router.dispatch import Dispatch, Feed
 from router.errors import Retry, RouterError
 from router.event import Event, Message
 from router.explain import Live, explain
+from router.figures import Figures
 from router.hint import nearest
 from router.intake import Intake, event_of
-from router.journal import Change, DeadLetter, Partition, Progress, State
+from router.journal import Partition, Progress, State
+from router.letters import LetterDesk
 from router.match import Routes
 from router.retry import Policy
 from router.running import Books, Subscriber, Supplier
@@ -42,8 +41,6 @@ from router.verify import NONE_HELD, Balance, Count
 
 Again: TypeAlias = Callable[[], Config]
 """Loads the config anew; raises `RouterError` with all its mistakes."""
-PAGE = 500
-"""Dead letters that are replayed or discarded in one transaction."""
 
 IDLE = 1.0
 """Seconds between two notes of how far the subscriptions are that want nothing."""
@@ -65,7 +62,8 @@ class Engine:
         self.dispatch = Dispatch(lambda _: (), (), partition.head, partition.read)
         self._reloading = anyio.Lock()
         self._searches = anyio.CapacityLimiter(1)
-        self._stored: dict[str, float] = {}
+        self._figures = Figures(partition, self.intake)
+        self.letters = LetterDesk(partition, config.decoder, lambda name: self._named(name).delivery)
         partition.follow(self.dispatch)
         self._subscribe(subscriptions(config))
 
@@ -91,6 +89,7 @@ class Engine:
             batch=wish.batch or sink.batch,
             rate=wish.rate,
             ordered=in_order,
+            single=sink.keeps_positions,
             key=key,
             tries=wish.tries,
             retry_min=wish.retry_min,
@@ -166,49 +165,11 @@ class Engine:
 
     async def explain(self, key: str, limit: int) -> Explanation:
         """Say what became of the newest events that a key names; one search at a time, in a thread."""
-        now = {n: Live(one.delivery.window.progress, one.feed.position) for n, one in self._subscribers.items()}
+        now = {n: Live(one.delivery.progress, one.feed.position) for n, one in self._subscribers.items()}
         with suppress(Retry):  # a journal that cannot write now is still worth reading
             await self.partition.flush()
         search = partial(explain, self.config, key, limit=limit, live=now, pulse=from_thread.check_cancelled)
         return await to_thread.run_sync(search, limiter=self._searches)
-
-    async def dead_letters(self, name: str, choice: Choice, after: int, limit: int) -> Sequence[DeadLetter]:
-        """Return up to `limit` of a subscription's dead letters at positions above `after`, in order."""
-        found: list[DeadLetter] = []
-        async with aclosing(self._letters(name, choice, after)) as pages:
-            async for letters in pages:
-                found += letters
-                if len(found) >= limit:
-                    break
-        return found[:limit]
-
-    async def replay(self, name: str, choice: Choice, per_second: float) -> int:
-        """Give a subscription's dead letters another life, page by page; returns how many."""
-        if per_second <= 0:
-            raise RouterError(f"{per_second:g} a second would never end (say how many, such as 100)")
-        count = 0
-        async for letters in self._letters(name, choice):
-            self._named(name).delivery.replay(letters, per_second, count / per_second)
-            count += len(letters)
-        return count
-
-    async def discard(self, name: str, choice: Choice) -> int:
-        """Forget a subscription's dead letters; returns how many. The count of those given up on stays."""
-        count = 0
-        async for letters in self._letters(name, choice):
-            progress = self._named(name).delivery.window.progress
-            self.partition.commit(name, progress, Change(undead=[letter.position for letter in letters]))
-            count += len(letters)
-        return count
-
-    async def _letters(self, name: str, choice: Choice, after: int = 0) -> AsyncGenerator[list[DeadLetter]]:
-        """Yield the chosen dead letters that are there now, at positions above `after`, in pages."""
-        chosen = choice.chooser(self.config.decoder)
-        self._named(name)
-        while page := await self.partition.dead_letters(name, after, PAGE):
-            after = page[-1].position
-            if letters := [letter for letter in page if chosen(letter)]:
-                yield letters
 
     def _named(self, name: str) -> Subscriber:
         if name not in self._subscribers:
@@ -219,7 +180,7 @@ class Engine:
         orphans: list[str] = []
         for name in change.removed:
             if subscriber := self._subscribers.get(name):
-                progress = subscriber.delivery.window.progress
+                progress = subscriber.delivery.progress
                 waiting = self.partition.head - progress.position + progress.parked
                 orphans += [f"{name} ({waiting} events)"] if waiting else []
         if orphans:
@@ -245,10 +206,7 @@ class Engine:
 
     async def note_oldest(self) -> None:
         """Look up when the oldest pending event of each subscription was stored."""
-        marks = {name: one.delivery.window.progress.position for name, one in self._subscribers.items()}
-        waiting = [name for name, mark in marks.items() if mark < self.partition.head]
-        stored = await self.partition.stored_at([marks[name] for name in waiting]) if waiting else ()
-        self._stored = {name: at for name, at in zip(waiting, stored, strict=True) if at is not None}
+        await self._figures.note_oldest(self._subscribers)
 
     async def stop(self) -> None:
         """Stop the sources, and let every subscription settle what is in flight, within the grace."""
@@ -257,53 +215,9 @@ class Engine:
         await self._stop(list(self._subscribers))
 
     def status(self) -> Status:
-        """Return a snapshot of everything that an operator asks for first."""
+        """Return a snapshot."""
         self.note_idle()
-        journal = self.partition.statistics()
-        return Status(
-            ready=all(supplier.ready for supplier in self._suppliers.values()) and not journal.full,
-            journal=journal,
-            undecodable=self.intake.undecodable.total(),
-            sources={
-                name: SourceStatus(
-                    ready=supplier.ready,
-                    received=self.intake.received[name],
-                    counts=dict(supplier.counts),
-                    last_error=supplier.last_error,
-                    undecodable=self.intake.undecodable[name],
-                )
-                for name, supplier in self._suppliers.items()
-            },
-            subscriptions={name: self._subscription_status(one) for name, one in self._subscribers.items()},
-        )
-
-    def _subscription_status(self, subscriber: Subscriber) -> SubscriptionStatus:
-        delivery = subscriber.delivery
-        progress = delivery.window.progress
-        return SubscriptionStatus(
-            journalled=self.partition.head - progress.since + progress.carried,
-            delivered=progress.delivered,
-            filtered=progress.filtered,
-            parked=progress.parked,
-            dead=progress.dead,
-            pending=self.partition.head - progress.position,
-            in_flight=delivery.in_flight,
-            attempts=delivery.attempts,
-            failures=delivery.failures,
-            state=delivery.state,
-            breaker=delivery.breaker.state,
-            concurrency=delivery.concurrency.limit,
-            live=subscriber.feed.live,
-            last_error=delivery.last_error,
-            matched=delivery.matched,
-            oldest_pending_seconds=self._age(delivery),
-            call_seconds=delivery.latency.snapshot(),
-        )
-
-    def _age(self, delivery: Delivery) -> float:
-        """Return the seconds since the event at the subscription's mark was stored, as last looked up."""
-        pending = delivery.window.progress.position < self.partition.head
-        return max(time.time() - self._stored.get(delivery.name, math.inf), 0.0) if pending else 0.0
+        return self._figures.status(self._suppliers, self._subscribers)
 
 
 def verify(config: Config) -> list[Balance]:

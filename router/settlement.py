@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from router.agenda import Work
 from router.errors import Reject
-from router.event import Event
 from router.journal import DeadLetter, Kind, Parked
 from router.retry import Outcome, Policy, parking
 
@@ -38,10 +37,9 @@ def refused(work: Work, index: int, error: Reject, now: float) -> DeadLetter:
     return _letter(work, index, error, "refused", work.tries + 1, now)
 
 
-def faulty(position: int, event: Event, error: Reject, now: float, trouble: Parked | None = None) -> DeadLetter:
-    """Give up an event that a step failed on, untried, or tried before if it was parked."""
-    troubles = (trouble,) if trouble else ()
-    return _letter(Work(None, [position], [event], now, troubles=troubles), 0, error, "config", 0, now)
+def faulty(work: Work, index: int, error: Reject, now: float) -> DeadLetter:
+    """Give up an event that a step failed on."""
+    return _letter(work, index, error, "config", 0, now)
 
 
 def reborn(letter: DeadLetter, due: float) -> Parked:

@@ -11,12 +11,13 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 LAYERS = [
-    {"errors", "event", "hint", "latency", "units"},
+    {"bell", "errors", "event", "hint", "latency", "units"},
     {"plugin"},
     {"journal", "match", "steps"},
-    {"intake", "dispatch", "window", "agenda", "retry", "breaker", "settlement", "delivery", "verify"},
+    {"intake", "dispatch", "verify"},
+    {"window", "agenda", "retry", "breaker", "valve", "settlement", "preparation", "tally", "revival", "delivery"},
     {"config", "admin"},
-    {"running", "explain", "service"},
+    {"running", "letters", "figures", "explain", "service"},
     {"cli"},
 ]
 """The packages and modules of `router`, from the bottom up; within one layer, imports may go across but not round."""

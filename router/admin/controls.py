@@ -76,18 +76,10 @@ class Done(msgspec.Struct, frozen=True):
     count: int = 0
 
 
-class Controls(Protocol):
-    """The daemon. All raise `RouterError` for what cannot be done, with the likely fix."""
+class Letters(Protocol):
+    """The daemon's dead letters. All raise `RouterError` for what cannot be done, with the likely fix."""
 
-    def status(self) -> Status:
-        """Return a snapshot."""
-        ...
-
-    def turn(self, name: str, state: State) -> None:
-        """Pause a subscription, or let it deliver again."""
-        ...
-
-    async def dead_letters(self, name: str, choice: Choice, after: int, limit: int) -> Sequence[DeadLetter]:
+    async def choose(self, name: str, choice: Choice, after: int, limit: int) -> Sequence[DeadLetter]:
         """Return up to `limit` of a subscription's dead letters at positions above `after`, in order."""
         ...
 
@@ -97,6 +89,23 @@ class Controls(Protocol):
 
     async def discard(self, name: str, choice: Choice) -> int:
         """Forget dead letters; returns how many."""
+        ...
+
+
+class Controls(Protocol):
+    """The daemon. All raise `RouterError` for what cannot be done, with the likely fix."""
+
+    @property
+    def letters(self) -> Letters:
+        """The dead letters."""
+        ...
+
+    def status(self) -> Status:
+        """Return a snapshot."""
+        ...
+
+    def turn(self, name: str, state: State) -> None:
+        """Pause a subscription, or let it deliver again."""
         ...
 
     async def explain(self, key: str, limit: int) -> Explanation:

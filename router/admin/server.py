@@ -118,13 +118,13 @@ class _Api:
     async def _dead(self, request: web.Request) -> web.Response:
         after, limit = (_number(request, "after", 0), min(_number(request, "limit", PAGE), MOST))
         choice = msgspec.json.decode(request.query.get("choose", "{}"), type=Choice)
-        letters = await self._controls.dead_letters(_name(request), choice, after, limit)
+        letters = await self._controls.letters.choose(_name(request), choice, after, limit)
         return _json([letter_of(letter) for letter in letters])
 
     async def _dead_letter(self, request: web.Request) -> web.Response:
         position = int(request.match_info["position"])
         choice = Choice(positions=frozenset((position,)))
-        letters = await self._controls.dead_letters(_name(request), choice, position - 1, 1)
+        letters = await self._controls.letters.choose(_name(request), choice, position - 1, 1)
         if not letters:
             raise RouterError(f"{_name(request)} has no dead letter at position {position}")
         return _json(letter_of(letters[0]))
@@ -135,11 +135,11 @@ class _Api:
 
     async def _replay(self, request: web.Request) -> web.Response:
         order = await _order(request, Order)
-        count = await self._controls.replay(_name(request), order.choice, order.per_second)
+        count = await self._controls.letters.replay(_name(request), order.choice, order.per_second)
         return _json(Done(f"{count} dead letters are due again, {order.per_second:g} a second", count))
 
     async def _discard(self, request: web.Request) -> web.Response:
-        count = await self._controls.discard(_name(request), (await _order(request, Order)).choice)
+        count = await self._controls.letters.discard(_name(request), (await _order(request, Order)).choice)
         return _json(Done(f"{count} dead letters discarded", count))
 
     async def _pause(self, request: web.Request) -> web.Response:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any, ClassVar
 
 import anyio
+import msgspec
 import pytest
 import trio
 import trio.testing
@@ -291,7 +292,7 @@ async def test_while_the_destination_is_down_the_breaker_waits_and_nothing_is_pa
     async with running(delivery(sink, books, Policy(in_flight=4, batch=1))) as subject:
         await anyio.sleep(86400)
         assert books.progress.position == 1
-        assert subject.breaker.state != "closed"
+        assert subject.valve.breaker.state != "closed"
         assert len(sink.calls) < 86400 / 60 + 100
         down = False
         await anyio.sleep(130)
@@ -347,26 +348,24 @@ async def test_in_order_what_fails_holds_up_what_is_behind_it(clock: None) -> No
     assert (books.progress.delivered, books.progress.parked) == (4, 0)
 
 
+class First(msgspec.Struct, frozen=True):
+    """Fields with a key."""
+
+    first: str
+
+
 async def test_in_order_by_key_only_events_of_the_same_key_wait(clock: None) -> None:
     """The order of each key is kept, with many in flight; a key that fails holds up no other."""
-    events = [event(f"{key}{n}".encode(), name=f"{key}{n}") for n in range(4) for key in "xyz"]
+    events = [replace(event(f"{key}{n}".encode()), fields=First(key)) for n in range(4) for key in "xyz"]
     stuck = True
 
     def answer(batch: Batch) -> Exception | None:
         return Retry("stuck") if stuck and bytes(batch[0].raw)[:1] == b"x" else None
 
-    class Keyed(Scripted, frozen=True, kw_only=True):
-        pass
-
-    sink = Keyed(calls=[], answer=answer)
+    sink = Scripted(calls=[], answer=answer)
     books = Books(Chunk(13, range(1, 13), events))
     subject = delivery(sink, books, Policy(in_flight=3, batch=1, ordered=True, key="first"))
     names = {e.id: bytes(e.raw).decode() for e in events}
-    lanes = subject._lanes
-    subject._lanes = lambda kept: {  # type: ignore[method-assign]
-        key: [one for one in kept if bytes(one[1].raw).decode()[0] == key] for key in "xyz"
-    }
-    assert lanes([(1, events[0], events[0])]).keys() == {"None"}
     async with running(subject):
         await anyio.sleep(200)
         passed = [names[batch[0]] for batch in sink.batches if names[batch[0]][0] != "x"]
@@ -396,10 +395,10 @@ async def test_concurrency_shrinks_while_calls_fail_and_grows_back(clock: None) 
     policy = Policy(in_flight=16, batch=1, retry_max=1.0)
     async with running(delivery(sink, books, policy)) as subject:
         await anyio.sleep(1)
-        assert subject.concurrency.limit < 16
+        assert subject.valve.concurrency.limit < 16
         down = False
         await anyio.sleep(600)
-        assert subject.concurrency.limit > 4
+        assert subject.valve.concurrency.limit > 4
     assert books.progress.delivered == 59
 
 
@@ -451,6 +450,57 @@ async def test_a_sinks_own_positions_are_committed_with_the_mark_that_they_belon
     async with running(delivery(Tape(), books, policy)):
         await anyio.sleep(1)
     assert opened == [{}, {"tape": 6}]
+
+
+class Reel(Sink, frozen=True, kw_only=True):
+    """Keeps what it gets, cut back to its mark whenever it is opened."""
+
+    keeps_positions = True
+    reel: list[str] = []
+
+    @asynccontextmanager
+    async def resume(self, marks: Mapping[str, int]) -> AsyncGenerator[Placed]:
+        del self.reel[marks.get("reel", 0) :]
+
+        async def place(batch: Batch) -> Mapping[str, int]:
+            await anyio.sleep(1)
+            self.reel.extend(e.id for e in batch)
+            return {"reel": len(self.reel)}
+
+        yield place
+
+
+async def test_a_pause_amid_a_chunk_does_not_commit_half_of_it(clock: None) -> None:
+    """Or after a crash that half would be kept, and come again."""
+    books, sink = Books(chunk(1, "abcdef")), Reel(reel=[])
+    policy = Policy(batch=2, ordered=True, single=True)
+    async with running(delivery(sink, books, policy)) as subject:
+        await anyio.sleep(1.5)
+        subject.turn("paused")
+        assert (books.progress.position, books.marked) == (1, {})
+    books.chunks.append(chunk(1, "abcdef"))
+    async with running(delivery(sink, books, policy)) as subject:
+        subject.turn("active")
+        await anyio.sleep(10)
+    assert sink.reel == ids("abcdef")
+
+
+async def test_a_dead_letter_that_is_replayed_does_not_come_between_the_batches_of_a_chunk(clock: None) -> None:
+    """Where the sink's positions are those of one sequence."""
+    letter = DeadLetter(
+        position=1, event=event(b"z"), reason="no", status=None, attempts=1, first_try=1.0, last_try=1.0, kind="refused"
+    )
+    books, sink = Books(chunk(2, "abcd"), chunk(6, "ef")), Reel(reel=[])
+    books.progress = Progress(position=2, since=1, pattern="p", dead=1)
+    books.letters = [letter]
+    async with running(delivery(sink, books, Policy(batch=2, ordered=True, single=True))) as subject:
+        await anyio.sleep(0.5)
+        subject.replay([letter], per_second=1.0)
+        await anyio.sleep(1)
+        assert (books.progress.position, books.marked) == (2, {})
+        await anyio.sleep(10)
+    assert sink.reel in (ids("abcd") + ids("ef") + ids("z"), ids("abcd") + ids("z") + ids("ef"))
+    assert (books.progress.delivered, books.progress.dead, books.marked) == (7, 0, {"reel": 7})
 
 
 async def test_dead_letters_of_an_earlier_count_are_carried_into_the_present_one(clock: None) -> None:

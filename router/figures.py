@@ -1,0 +1,77 @@
+"""The figures: what the daemon says of itself, put together from what runs."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+
+from router.admin.status import SourceStatus, Status, SubscriptionStatus
+from router.delivery import Delivery
+from router.intake import Intake
+from router.journal import Partition
+from router.running import Subscriber, Supplier
+
+
+class Figures:
+    """Remembers when the oldest pending events were stored, which takes a look into the journal."""
+
+    def __init__(self, partition: Partition, intake: Intake) -> None:
+        self._partition = partition
+        self._intake = intake
+        self._stored: dict[str, float] = {}
+
+    async def note_oldest(self, subscribers: Mapping[str, Subscriber]) -> None:
+        """Look up when the oldest pending event of each subscription was stored."""
+        marks = {name: one.delivery.progress.position for name, one in subscribers.items()}
+        waiting = [name for name, mark in marks.items() if mark < self._partition.head]
+        stored = await self._partition.stored_at([marks[name] for name in waiting]) if waiting else ()
+        self._stored = {name: at for name, at in zip(waiting, stored, strict=True) if at is not None}
+
+    def status(self, suppliers: Mapping[str, Supplier], subscribers: Mapping[str, Subscriber]) -> Status:
+        """Return a snapshot of everything that an operator asks for first."""
+        journal = self._partition.statistics()
+        return Status(
+            ready=all(supplier.ready for supplier in suppliers.values()) and not journal.full,
+            journal=journal,
+            undecodable=self._intake.undecodable.total(),
+            sources={
+                name: SourceStatus(
+                    ready=supplier.ready,
+                    received=self._intake.received[name],
+                    counts=dict(supplier.counts),
+                    last_error=supplier.last_error,
+                    undecodable=self._intake.undecodable[name],
+                )
+                for name, supplier in suppliers.items()
+            },
+            subscriptions={name: self._of_subscription(one) for name, one in subscribers.items()},
+        )
+
+    def _of_subscription(self, subscriber: Subscriber) -> SubscriptionStatus:
+        delivery, valve = subscriber.delivery, subscriber.delivery.valve
+        progress = delivery.progress
+        return SubscriptionStatus(
+            journalled=self._partition.head - progress.since + progress.carried,
+            delivered=progress.delivered,
+            filtered=progress.filtered,
+            parked=progress.parked,
+            dead=progress.dead,
+            pending=self._partition.head - progress.position,
+            in_flight=valve.in_flight,
+            attempts=valve.attempts,
+            failures=valve.failures,
+            state=delivery.state,
+            breaker=valve.breaker.state,
+            concurrency=valve.concurrency.limit,
+            live=subscriber.feed.live,
+            last_error=delivery.last_error,
+            matched=delivery.matched,
+            oldest_pending_seconds=self._age(delivery),
+            call_seconds=valve.latency.snapshot(),
+        )
+
+    def _age(self, delivery: Delivery) -> float:
+        """Return the seconds since the event at the subscription's mark was stored, as last looked up."""
+        pending = delivery.progress.position < self._partition.head
+        return max(time.time() - self._stored.get(delivery.name, math.inf), 0.0) if pending else 0.0

@@ -1,0 +1,138 @@
+"""The tally of one subscription: what became of its events, as far as it is settled, and what is committed of that.
+
+Delivery enters results, in any order; whenever the low-water mark moves, the progress is committed, and with it what
+was parked and given up on. The sink's own positions go along only with what they belong to: a chunk that is settled
+whole, or events that are settled one by one. Synchronous.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import structlog
+from msgspec.structs import replace
+
+from router.agenda import Work
+from router.dispatch import Chunk
+from router.journal import Change, DeadLetter, Parked, Progress, State
+from router.settlement import reborn
+from router.window import Slot, Window
+
+log = structlog.get_logger("delivery")
+
+
+class Commit(Protocol):
+    """Keeps the progress and the change, as one."""
+
+    def __call__(self, progress: Progress, change: Change) -> None:
+        """Keep them."""
+        ...
+
+
+class Tally:
+    """Where a subscription is. `due` is when to look at what is parked, in Unix seconds."""
+
+    def __init__(self, name: str, progress: Progress, commit: Commit) -> None:
+        self._name = name
+        self._window = Window(progress)
+        self._commit_to = commit
+        self._marks: dict[str, int] = {}
+        self.due = 0.0
+        self.reviving = 0
+        """Parked events that are being tried."""
+        self.last_error = ""
+
+    @property
+    def progress(self) -> Progress:
+        """What is settled."""
+        return self._window.progress
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing that was taken from the feed is out."""
+        return self._window.idle
+
+    def reset(self) -> None:
+        """Forget what is out: it will be taken again."""
+        self._window = Window(self.progress)
+        self._marks = {}
+        self.reviving = 0
+
+    def mark(self, marks: Mapping[str, int]) -> None:
+        """Note the sink's own positions after a call."""
+        self._marks.update(marks)
+
+    def take(self, chunk: Chunk) -> Slot:
+        """Open a chunk of the feed."""
+        return self._window.take(chunk.end, len(chunk.events))
+
+    def leave_out(self, slot: Slot, filtered: int, dead: Sequence[DeadLetter]) -> None:
+        """Note what the steps left out of a chunk, and what they failed on."""
+        self._mourn(dead)
+        self._window.settle(slot, filtered=filtered, dead=dead)
+
+    def advance(self, *, whole: bool = False) -> None:
+        """Move the mark over what is settled, and commit it."""
+        change = self._window.advance()
+        if change is not None:
+            self._commit(change, whole=whole)
+
+    def skip(self, head: int) -> None:
+        """Note that nothing up to `head` is wanted; only while idle."""
+        self._window.skip(head)
+        self.advance()
+
+    def enter(self, work: Work, delivered: Sequence[int], parked: Sequence[Parked], dead: Sequence[DeadLetter]) -> None:
+        """Note what a try settled of a batch."""
+        self._mourn(dead)
+        if work.slot is not None:
+            self._window.settle(work.slot, delivered=len(delivered), parked=parked, dead=dead)
+            self.advance(whole=True)
+        elif settled := len(delivered) + len(parked) + len(dead):
+            self.reviving -= settled
+            self._commit(self._window.revive(delivered, parked, dead), whole=True)
+
+    def leave_out_parked(self, filtered: Sequence[int], dead: Sequence[DeadLetter]) -> None:
+        """Note which parked events the steps of today leave out, and which they fail on."""
+        if filtered or dead:
+            self._mourn(dead)
+            self._commit(self._window.revive(dead=dead, filtered=filtered))
+
+    def turn(self, state: State) -> None:
+        """Note that it delivers, or does not."""
+        self._window.progress = replace(self.progress, state=state)
+        self._commit(Change())
+
+    def replay(self, letters: Sequence[DeadLetter], per_second: float, wait: float) -> None:
+        """Park dead letters, due one after the other at this rate after `wait` seconds."""
+        progress = self.progress
+        before = sum(letter.position < progress.since for letter in letters)
+        self._window.progress = replace(
+            progress,
+            dead=progress.dead - (len(letters) - before),
+            carried=progress.carried + before,
+            parked=progress.parked + len(letters),
+        )
+        now = time.time()
+        parked = [reborn(letter, now + wait + index / per_second) for index, letter in enumerate(letters)]
+        self._commit(Change(parked=parked, undead=[letter.position for letter in letters]))
+
+    def discard(self, letters: Sequence[DeadLetter]) -> None:
+        """Forget dead letters; their count stays."""
+        self._commit(Change(undead=[letter.position for letter in letters]))
+
+    def _commit(self, change: Change, *, whole: bool = False) -> None:
+        """Keep progress and change; and the sink's positions, if they are those of what is settled."""
+        if whole and self._marks:
+            change, self._marks = replace(change, marks=self._marks), {}
+        self.due = min([self.due, *(one.due for one in change.parked)])
+        self._commit_to(self.progress, change)
+
+    def _mourn(self, letters: Sequence[DeadLetter]) -> None:
+        for letter in letters:
+            self.last_error = letter.reason
+            log.warning(
+                "dead letter", subscription=self._name, event_id=letter.event.id, kind=letter.kind, reason=letter.reason
+            )
