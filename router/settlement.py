@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from router.agenda import Work
 from router.errors import Reject
+from router.event import UNDECODABLE
 from router.journal import DeadLetter, Kind, Parked
 from router.retry import Outcome, Policy, parking
 
@@ -34,12 +35,12 @@ def put_off(policy: Policy, work: Work, index: int, outcome: Outcome, now: float
 
 def refused(work: Work, index: int, error: Reject, now: float) -> DeadLetter:
     """Give up an event that the destination refused at its latest try."""
-    return _letter(work, index, error, "refused", work.tries + 1, now)
+    return _letter(work, index, error, _blamed(work, index, "refused"), work.tries + 1, now)
 
 
 def faulty(work: Work, index: int, error: Reject, now: float) -> DeadLetter:
     """Give up an event that a step failed on."""
-    return _letter(work, index, error, "config", 0, now)
+    return _letter(work, index, error, _blamed(work, index, "config"), 0, now)
 
 
 def reborn(letter: DeadLetter, due: float) -> Parked:
@@ -55,6 +56,11 @@ def reborn(letter: DeadLetter, due: float) -> Parked:
         due=due,
         times=0,
     )
+
+
+def _blamed(work: Work, index: int, kind: Kind) -> Kind:
+    """Say what is at fault: the event's own form, if no decoder understood it; a better decoder may mend that."""
+    return "undecodable" if work.original(index).type == UNDECODABLE else kind
 
 
 def _letter(work: Work, index: int, error: Reject, kind: Kind, tries: int, now: float) -> DeadLetter:

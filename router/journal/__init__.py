@@ -49,7 +49,10 @@ State: TypeAlias = Literal["active", "paused", "gone"]
 """Whether a subscription delivers; `gone` is what its destination said (410), `paused` what an operator did."""
 
 Kind: TypeAlias = Literal["refused", "exhausted", "undecodable", "config"]
-"""Why an event was given up on: the destination's word, no try left, its own form, or a fault of a step."""
+"""Why an event was given up on: the destination's word, no try left, its own form, or a fault of a step.
+
+Its own form is at fault where nobody could decode it, and the destination refused it or a step failed on it.
+"""
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,7 +18,7 @@ from router.breaker import BreakerPolicy
 from router.delivery import Delivery
 from router.dispatch import Chunk
 from router.errors import Partial, Reject, Retry
-from router.event import Batch, Event
+from router.event import UNDECODABLE, Batch, Event
 from router.journal import Change, DeadLetter, Parked, Progress
 from router.journal.conformance import Note, event
 from router.plugin import Deliver, Placed, Sink, Step
@@ -118,6 +118,26 @@ async def running(subject: Delivery) -> AsyncGenerator[Delivery]:
             tasks.start_soon(subject.run)
             yield subject
             tasks.cancel_scope.cancel()
+
+
+class Stamp(Step, frozen=True, kw_only=True):
+    """Changes the fields and leaves the message alone; leaves out or fails on what it is told to."""
+
+    stamp: str = "stamped"
+    leave: ClassVar[set[str]] = set()
+    fail: ClassVar[set[str]] = set()
+
+    def apply(self, event: Event) -> Event | None:
+        if event.id in self.fail:
+            raise ValueError("boom")
+        return None if event.id in self.leave else replace(event, fields=Note(self.stamp), encoded=None)
+
+
+@pytest.fixture
+def stamp() -> Iterator[Stamp]:
+    yield Stamp()
+    Stamp.leave.clear()
+    Stamp.fail.clear()
 
 
 async def test_what_was_delivered_is_committed() -> None:
@@ -402,6 +422,21 @@ async def test_concurrency_shrinks_while_calls_fail_and_grows_back(clock: None) 
     assert books.progress.delivered == 59
 
 
+@pytest.mark.parametrize("steps", [[], [Stamp()]])
+async def test_what_nobody_could_decode_is_a_letter_of_its_own_kind_when_it_is_refused_or_a_step_fails(
+    stamp: Stamp, steps: Sequence[Step]
+) -> None:
+    """Not so when the destination did not answer: that is no fault of its form."""
+    junk = replace(event(b"a"), type=UNDECODABLE)
+    if steps:
+        Stamp.fail.add(junk.id)
+    sink = Scripted(calls=[], answer=lambda _: Reject("what is this?", 400))
+    books = Books(Chunk(2, [1], [junk]), chunk(2, "b"))
+    async with running(delivery(sink, books, Policy(batch=1), steps=steps)):
+        await anyio.sleep(1)
+    assert [(letter.position, letter.kind) for letter in books.letters] == [(1, "undecodable"), (2, "refused")]
+
+
 async def test_dead_letters_get_another_life_at_a_rate(clock: None) -> None:
     refuse = True
     sink = Scripted(calls=[], answer=lambda _: Reject("no", 400) if refuse else None)
@@ -523,26 +558,6 @@ async def test_dead_letters_of_an_earlier_count_are_carried_into_the_present_one
         await anyio.sleep(5)
     assert (books.progress.delivered, books.progress.carried, books.progress.dead) == (1, 1, 0)
     assert not books.letters
-
-
-class Stamp(Step, frozen=True, kw_only=True):
-    """Changes the fields and leaves the message alone; leaves out or fails on what it is told to."""
-
-    stamp: str = "stamped"
-    leave: ClassVar[set[str]] = set()
-    fail: ClassVar[set[str]] = set()
-
-    def apply(self, event: Event) -> Event | None:
-        if event.id in self.fail:
-            raise ValueError("boom")
-        return None if event.id in self.leave else replace(event, fields=Note(self.stamp), encoded=None)
-
-
-@pytest.fixture
-def stamp() -> Iterator[Stamp]:
-    yield Stamp()
-    Stamp.leave.clear()
-    Stamp.fail.clear()
 
 
 async def test_what_is_parked_is_the_event_as_it_came_and_each_try_applies_the_steps_anew(
