@@ -1,122 +1,117 @@
-"""How many results a second the push intake stores and fans out, by the number of subscriptions of which one matches.
-
-The daemon runs on core 0, wrk on core 1: one legacy result per POST, each with its own env_id, signatures not checked.
-Every answered result is counted in the file of the subscription that matches. Needs wrk on the PATH.
-
-    python benchmarks/intake.py [--seconds 5] [--rounds 3] [--connections 128] [--subscriptions 1,10,100]
-"""
+"""How fast the push intake is: durable results a second, time of an answer, CPU of a result."""
 
 from __future__ import annotations
 
-import argparse
-import json
-import re
-import shutil
-import socket
-import subprocess
-import sys
-import tempfile
-import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
+from typing import NamedTuple
 
-from machine import describe, spread
+from benchmarks.ledger import numbers_in, reconcile
+from benchmarks.load import Answers, closed
+from benchmarks.messages import Request, SignedPushes, plain
+from benchmarks.process import SERVER_CORE, free_port, running, wait_listening
+from benchmarks.question import LEDGER, Benchmark, Column, Ground
+from benchmarks.rounds import WORK
+from benchmarks.router import PATH, router, to_file
+from benchmarks.tree import INSIDE
 
-HERE = Path(__file__).parent
+NOTHING = -1
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+class Case(NamedTuple):
+    """`signed` is how many signed pushes there are; 0 for pushes that are not signed, with no check.
+
+    `NOTHING` stands for a server with nothing behind it, to see what the load can do.
+    """
+
+    connections: int
+    seconds: float
+    signed: int
 
 
-def config(folder: Path, push: int, admin: int, subscriptions: int) -> Path:
-    """Write a config with one subscription that wants all, and others that want other regions."""
-    lines = [
-        f"state: {folder}/state",
-        f"admin: {{listen: 127.0.0.1:{admin}}}",
-        f"sources: {{push: {{type: mns_push, listen: 127.0.0.1:{push}, path: /n, verify: false}}}}",
-        'departments:\n  a:\n    accounts: ["*"]\n    subscriptions:',
-        f"      all: {{to: {{type: file, path: {folder}/all.jsonl}}}}",
-    ]
-    lines += [
-        f"      other{i}: {{match: {{region: elsewhere-{i}}}, to: {{type: file, path: {folder}/{i}.jsonl}}}}"
-        for i in range(1, subscriptions)
-    ]
-    path = folder / "router.yaml"
-    path.write_text("\n".join(lines))
-    return path
+def arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--seconds", type=float, default=4.0, help="of load a round")
+    parser.add_argument("--connections", default="128,16")
+    parser.add_argument("--signed", type=int, default=120_000, help="pushes to sign beforehand; 0: leave that case out")
 
 
-@contextmanager
-def daemon(path: Path, push: int) -> Iterator[None]:
-    command = ["taskset", "-c", "0", sys.executable, "-m", "router", "run", "--log-level", "error", str(path)]
-    process = subprocess.Popen(command)
-    try:
-        for _ in range(300):
-            try:
-                socket.create_connection(("127.0.0.1", push), 1).close()
-                break
-            except OSError:
-                time.sleep(0.05)
-        yield
-    finally:
-        process.terminate()
-        process.wait()
+def cases(options: Namespace) -> Mapping[str, Case]:
+    counts = [int(number) for number in options.connections.split(",")]
+    found = {f"{n} connections": Case(n, options.seconds, 0) for n in counts}
+    found["load alone"] = Case(counts[0], options.seconds, NOTHING)
+    if options.signed:
+        found |= {f"{n} connections, signatures checked": Case(n, options.seconds, options.signed) for n in counts}
+    return found
 
 
-def status(admin: int) -> dict[str, dict[str, dict[str, int]]]:
-    with urllib.request.urlopen(f"http://127.0.0.1:{admin}/status") as answer:
-        return json.load(answer)  # type: ignore[no-any-return]
+def bare(case: Case, ground: Ground) -> Mapping[str, float]:
+    """Return what the load does against a server that only answers."""
+    port, log = free_port(), ground.folder / "bare.log"
+    command = ground.tree.python(INSIDE / "bare.py", str(port))
+    with running(command, core=SERVER_CORE, log=log) as server:
+        wait_listening(server, port, log)
+        answers = closed(("127.0.0.1", port), plain(PATH), connections=case.connections, seconds=case.seconds)
+    return figures(answers)
 
 
-def once(subscriptions: int, connections: int, seconds: int) -> tuple[float, float, float, int]:
-    """Return results stored a second, p50 and p99 of the answer in ms, and how many did not reach the file."""
-    folder = Path(tempfile.mkdtemp(prefix="bench-intake-", dir=HERE))
-    push, admin = free_port(), free_port()
-    try:
-        with daemon(config(folder, push, admin, subscriptions), push):
-            command = ["taskset", "-c", "1", "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency"]
-            command += ["-s", str(HERE / "load.lua"), f"http://127.0.0.1:{push}/n", "--", "1"]
-            said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-            while status(admin)["subscriptions"]["a/all"]["pending"]:
-                time.sleep(0.1)
-            stored = status(admin)["sources"]["push"]["received"]
-        lines = (folder / "all.jsonl").read_bytes().count(b"\n")
-        if "Non-2xx" in said:
-            raise SystemExit(said)
-        rate = float(re.search(r"Requests/sec:\s+([\d.]+)", said)[1])  # type: ignore[index]
-        return rate, latency(said, "50%"), latency(said, "99%"), stored - lines
-    finally:
-        shutil.rmtree(folder)
+def figures(answers: Answers) -> Mapping[str, float]:
+    return {
+        "results/s": answers.rate,
+        "p50 ms": answers.milliseconds(0.5),
+        "p99 ms": answers.milliseconds(0.99),
+        "load's CPU us": answers.cpu_seconds / len(answers.numbers) * 1e6,
+        "refused": answers.refused.total(),
+    }
 
 
-def latency(said: str, share: str) -> float:
-    number, unit = re.search(rf"{share}\s+([\d.]+)(us|ms|s)", said).groups()  # type: ignore[union-attr]
-    return float(number) * {"us": 0.001, "ms": 1.0, "s": 1000.0}[unit]
+def measure(case: Case, ground: Ground) -> Mapping[str, float]:
+    if case.signed == NOTHING:
+        return bare(case, ground)
+    out = ground.folder / "all.jsonl"
+    source: dict[str, object] = {}
+    request: Request = plain(PATH)
+    if case.signed:
+        pushes = SignedPushes(WORK / "signed", PATH)
+        request = pushes.request(case.signed)
+        source = {"verify": True, "certificate": str(pushes.certificate)}
+    with router(ground, {"all": to_file(out)}, source=source) as daemon:
+        before = daemon.process.cpu_seconds()
+        answers = closed(
+            daemon.push,
+            request,
+            connections=case.connections,
+            seconds=case.seconds,
+            most=case.signed or 10**10,
+        )
+        daemon.wait_settled()
+        used = daemon.process.cpu_seconds() - before
+    ledger = reconcile(answers.numbers, [numbers_in(out)])
+    return {
+        **figures(answers),
+        "CPU us a result": used / len(answers.numbers) * 1e6,
+        **ledger.figures(),
+    }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--seconds", type=int, default=5)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--connections", type=int, default=128)
-    parser.add_argument("--subscriptions", default="1,10,100")
-    chosen = parser.parse_args()
-    print(describe())
-    counts = [int(n) for n in chosen.subscriptions.split(",")]
-    rows: dict[int, list[tuple[float, float, float, int]]] = {n: [] for n in counts}
-    for _ in range(chosen.rounds):
-        for n in counts:
-            rows[n].append(once(n, chosen.connections, chosen.seconds))
-    print("subscriptions | results/s | p50 ms | p99 ms | answered but not in the file")
-    for n, found in rows.items():
-        rates, p50, p99, lost = zip(*found, strict=True)
-        print(f"{n:13} | {spread(rates)} | {spread(p50, 1)} | {spread(p99, 1)} | {sum(lost)}")
-
-
-if __name__ == "__main__":
-    main()
+BENCHMARK = Benchmark(
+    question="How many results a second does the push intake make durable, and how long does an answer take?",
+    how=(
+        "One result a POST, each with its own env_id, as fast as the connections are answered; one subscription writes "
+        "all of them to a file. An answer means that the result is in the journal and fsynced. The router is on one "
+        "core with all its threads, the load on another; `load alone` is that load against a server that only answers. "
+        "CPU is the router's, until the file has everything. Signatures: RSA with 2,048 bits, the certificate pinned, "
+        "every push signed for itself beforehand."
+    ),
+    columns=(
+        Column("results/s"),
+        Column("p50 ms", 1),
+        Column("p99 ms", 1),
+        Column("CPU us a result", 1),
+        Column("load's CPU us", 1),
+        Column("refused", total=True),
+        *LEDGER,
+    ),
+    arguments=arguments,
+    cases=cases,
+    measure=measure,
+)

@@ -1,0 +1,101 @@
+"""A process on a core of its own, and what it used: CPU time and memory, as Linux counts them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def cores() -> tuple[int, int]:
+    """Return the core of what is measured, and that of load and sinks; the same where there is only one."""
+    usable = sorted(os.sched_getaffinity(os.getppid()) | os.sched_getaffinity(0))
+    return usable[0], usable[1 % len(usable)]
+
+
+SERVER_CORE, LOAD_CORE = cores()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Process:
+    """A process that is running."""
+
+    def __init__(self, popen: subprocess.Popen[bytes]) -> None:
+        self._popen = popen
+        self.pid = popen.pid
+
+    @property
+    def ended(self) -> bool:
+        return self._popen.poll() is not None
+
+    def cpu_seconds(self) -> float:
+        """Return the CPU time of all its threads so far, in steps of 10 ms."""
+        words = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(words[11]) + int(words[12])) / _TICKS
+
+    def mebibytes(self, what: str = "VmRSS") -> float:
+        """Return its memory: `VmRSS` now, `VmHWM` the most so far."""
+        lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{what}:"))
+
+    def stop(self, seconds: float = 60) -> None:
+        """Ask it to end, and wait; kill it when it does not."""
+        self._popen.send_signal(signal.SIGTERM)
+        try:
+            self._popen.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self._popen.kill()
+            self._popen.wait()
+
+
+@contextmanager
+def running(
+    command: Sequence[str], *, core: int, log: Path, environment: Mapping[str, str] | None = None
+) -> Generator[Process]:
+    """Run a command on one core, its words in the log; stop it at the end of the block."""
+    with log.open("ab") as words:
+        # It starts on our core and is moved before it has threads, which then inherit the core.
+        popen = subprocess.Popen(command, stdout=words, stderr=words, env=environment, cwd=log.parent)
+    os.sched_setaffinity(popen.pid, {core})
+    process = Process(popen)
+    try:
+        yield process
+    finally:
+        if not process.ended:
+            process.stop()
+
+
+def wait_until(condition: Callable[[], bool], what: str, *, seconds: float = 60, pause: float = 0.02) -> None:
+    """Wait for a condition; raises TimeoutError that says what did not happen."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not within {seconds:.0f} s: {what}")
+        time.sleep(pause)
+
+
+def wait_listening(process: Process, port: int, log: Path, *, seconds: float = 60) -> None:
+    """Wait until the process accepts connections; raises RuntimeError with its last words if it ends instead."""
+
+    def listens() -> bool:
+        if process.ended:
+            raise RuntimeError(f"it ended: {log.read_text(errors='replace')[-2000:]}")
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            return False
+        return True
+
+    wait_until(listens, f"port {port} is open", seconds=seconds, pause=0.005)

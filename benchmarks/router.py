@@ -1,0 +1,92 @@
+"""The router as it is measured: `router run` on its own core, over a config made of plain mappings."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.request
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks.process import SERVER_CORE, Process, free_port, running, wait_listening
+from benchmarks.question import Ground
+
+PATH = "/n"
+"""Where pushes go."""
+
+Subscriptions = Mapping[str, Mapping[str, Any]]
+"""Name to what stands under it in the YAML; all belong to the department `a`, which sees everything."""
+
+
+def to_file(path: Path, **more: Any) -> dict[str, Any]:
+    """Return a subscription to one file."""
+    return {"to": {"type": "file", "path": str(path)}, **more}
+
+
+class Router:
+    """A router that is running."""
+
+    def __init__(self, process: Process, push: int, admin: int, started: float) -> None:
+        self.process = process
+        self.push = ("127.0.0.1", push)
+        self.admin = admin
+        self.start_seconds = started
+        """From the start of the process to its listening for pushes."""
+
+    def status(self) -> Any:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.admin}/status", timeout=60) as answer:
+            return json.load(answer)
+
+    def pending(self, *names: str) -> int:
+        """Return the events that these subscriptions, or all, still have before them."""
+        found = self.status()["subscriptions"]
+        return sum(one["pending"] for name, one in found.items() if not names or name.removeprefix("a/") in names)
+
+    def wait_settled(self, *names: str, seconds: float = 600, pause: float = 0.02) -> None:
+        """Wait until these subscriptions, or all, have nothing before them."""
+        deadline = time.monotonic() + seconds
+        while left := self.pending(*names):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{left:,} events still pending after {seconds:.0f} s")
+            time.sleep(pause)
+
+
+def config(
+    state: Path, push: int, admin: int, subscriptions: Subscriptions, source: Mapping[str, Any], top: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the config; `source` replaces settings of the push source, `top` those at the top."""
+    pushes = {"type": "mns_push", "listen": f"127.0.0.1:{push}", "path": PATH, "verify": False, "max_age": 0}
+    return {
+        "state": str(state),
+        "admin": {"listen": f"127.0.0.1:{admin}"},
+        "sources": {"push": pushes | dict(source)},
+        "departments": {"a": {"accounts": ["*"], "subscriptions": subscriptions}},
+        **top,
+    }
+
+
+@contextmanager
+def router(
+    ground: Ground,
+    subscriptions: Subscriptions,
+    *,
+    source: Mapping[str, Any] | None = None,
+    top: Mapping[str, Any] | None = None,
+    state: Path | None = None,
+) -> Generator[Router]:
+    """Run the router of the ground's tree, with its state in the round's folder unless another is given."""
+    push, admin = free_port(), free_port()
+    path = ground.folder / "router.yaml"  # JSON is YAML
+    path.write_text(
+        json.dumps(config(state or ground.folder / "state", push, admin, subscriptions, source or {}, top or {}))
+    )
+    command = ground.tree.python("-m", "router", "run", "--log-level", "error", path)
+    log = ground.folder / "router.log"
+    began = time.monotonic()
+    with running(command, core=SERVER_CORE, log=log, environment=ground.tree.environment()) as process:
+        wait_listening(process, push, log, seconds=600)
+        started = time.monotonic() - began
+        with ground.watch(process.pid):
+            yield Router(process, push, admin, started)
