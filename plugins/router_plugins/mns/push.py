@@ -49,7 +49,7 @@ class MnsPush(Source, frozen=True, kw_only=True):
     A push is taken if its signature, its Date, its body's MD5 and its topic are right; else it gets 403. Counts:
     `bad_signature`, `body_mismatch`, `stale`, `wrong_certificate_url`, `no_certificate`, `wrong_topic`,
     `wrong_address`, `unavailable`, and of the HTTP layer `bad_request`, `unknown_path`, `too_large`, `slow_sender`,
-    `overloaded`, `too_many_connections`.
+    `overloaded`, `too_many_connections`, `bad_handshake`.
     """
 
     listen: str
@@ -78,13 +78,13 @@ class MnsPush(Source, frozen=True, kw_only=True):
     max_body: Size = 256 * 1024
     """Bytes of a body: MNS's limit of 64 KiB for a message, and what an envelope adds."""
     header_timeout: Duration = 10.0
-    """Seconds that a request's headers may take to arrive."""
+    """Seconds that a request's headers may take to arrive, and before them a TLS handshake."""
     body_timeout: Duration = 10.0
     """Seconds that a request's body may take to arrive."""
     idle_timeout: Duration = 75.0
     """Seconds that a connection may rest between requests."""
     max_connections: Annotated[int, msgspec.Meta(gt=0)] = 1024
-    """Connections at once; more are told 503 and closed."""
+    """Connections at once, with those in a TLS handshake; more are told 503 and closed."""
     max_unanswered: Size = 32 * 1024 * 1024
     """Bytes that may wait to become safe; from half of it on clients are slowed down, beyond they get 503."""
     tls: Tls | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from http import HTTPStatus
 from ssl import SSLContext
 from time import monotonic
@@ -15,6 +15,7 @@ from router_plugins.mns.http.answers import Answer, refusal
 from router_plugins.mns.http.connection import LINGER, Connection
 from router_plugins.mns.http.limits import Limits
 from router_plugins.mns.http.parser import SLICE, Request, Route
+from router_plugins.mns.http.tls import listen_tls
 
 _BACKLOG = 1024
 _TURNED_AWAY = 64
@@ -29,7 +30,7 @@ class Front:
 
     `route` decides at once, from the request line, what is not wanted; `count` is told about everything that
     is refused here: `bad_request`, `unknown_path`, `too_large`, `slow_sender`, `overloaded`,
-    `too_many_connections`.
+    `too_many_connections`, `bad_handshake`.
     """
 
     def __init__(self, limits: Limits, route: Route, count: Callable[[str], None]) -> None:
@@ -40,10 +41,11 @@ class Front:
         self.paused: set[Connection] = set()
         self._count = count
         self._connections: set[Connection] = set()
+        self._expected: set[Connection] = set()
         self._waiting: list[Request] = []
         self._arrived = asyncio.Event()
         self._left = asyncio.Event()
-        self._servers: list[asyncio.Server] = []
+        self._stops: list[Callable[[], None]] = []
         self._closing = False
 
     @property
@@ -59,16 +61,24 @@ class Front:
     @asynccontextmanager
     async def serve(self, host: str, port: int, ssl: SSLContext | None = None) -> AsyncGenerator[tuple[str, int]]:
         """Accept connections until the block ends; yield the address, with the port that was given for 0."""
-        loop = asyncio.get_running_loop()
-        handshake = None if ssl is None else self.limits.header_timeout
-        server = await loop.create_server(
-            lambda: Connection(self), host, port, backlog=_BACKLOG, ssl=ssl, ssl_handshake_timeout=handshake
-        )
-        self._servers.append(server)
+        async with AsyncExitStack() as listening:
+            if ssl is None:
+                loop = asyncio.get_running_loop()
+                server = await loop.create_server(lambda: Connection(self), host, port, backlog=_BACKLOG)
+                address, stop = server.sockets[0].getsockname()[:2], server.close
+            else:
+                address, stop = await listening.enter_async_context(listen_tls(self, host, port, _BACKLOG, ssl))
+            self._stops.append(stop)
+            async with self._open():
+                yield address
+
+    @asynccontextmanager
+    async def _open(self) -> AsyncGenerator[None]:
+        """Keep deadlines until the block ends; then clients have a moment to take their last answers."""
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._expire_connections)
-                yield server.sockets[0].getsockname()[:2]
+                yield
                 tasks.cancel_scope.cancel()
         finally:
             self.stop()
@@ -82,8 +92,8 @@ class Front:
     def stop(self) -> None:
         """Accept no more connections and requests; those that wait can still be taken and answered."""
         self._closing = True
-        for server in self._servers:
-            server.close()
+        for stop in self._stops:
+            stop()
         for connection in tuple(self._connections):
             connection.end()
         self._arrived.set()
@@ -115,12 +125,28 @@ class Front:
         self._waiting.extend(requests)
         self._arrived.set()
 
-    # What connections call.
+    # What connections call, and those who make them.
+
+    def expect(self, connection: Connection) -> bool:
+        """Count a connection that is not ready yet; say whether there is room for it, if only to be told 503."""
+        if len(self._connections) + len(self._expected) >= self.limits.max_connections + _TURNED_AWAY:
+            self._count("too_many_connections")
+            return False
+        self._expected.add(connection)
+        return True
+
+    def give_up(self, connection: Connection) -> None:
+        """Expect it no longer: it has joined, or it never will."""
+        if connection in self._expected:
+            self._expected.discard(connection)
+            if not self._closing:
+                self._count("bad_handshake")
 
     def join(self, connection: Connection) -> Answer | None:
         """Take note of a new connection; return what to tell it where there are too many."""
+        self._expected.discard(connection)
         self._connections.add(connection)
-        excess = len(self._connections) - self.limits.max_connections
+        excess = len(self._connections) + len(self._expected) - self.limits.max_connections
         if excess <= 0 and not self._closing:
             return None
         self._count("too_many_connections")
