@@ -11,6 +11,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from time import monotonic
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -67,6 +68,11 @@ def key_of(certificate: Certificate) -> RSAPublicKey:
     if not isinstance(key, RSAPublicKey):
         raise ValueError("the certificate's key is not RSA")  # noqa: TRY004 - a wrong file, not a wrong call
     return key
+
+
+def pinned_key(path: Path | None) -> RSAPublicKey | None:
+    """Return the key of the certificate in a PEM file, None without one; raises ValueError and OSError."""
+    return None if path is None else key_of(load_pem_x509_certificate(path.read_bytes()))
 
 
 def log_strength(certificate: Certificate, key: RSAPublicKey, origin: str) -> None:

@@ -1,14 +1,14 @@
-"""The source `mns_push`: results that an MNS topic pushes over HTTP."""
+"""The source `mns_push`: results that an MNS topic, or EventBridge, pushes over HTTP."""
 
 from __future__ import annotations
 
 import hmac
 import ssl
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 import aiohttp
@@ -16,17 +16,17 @@ import anyio
 import msgspec
 import structlog
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from cryptography.x509 import load_pem_x509_certificate
 
 from router import ConfigError, Count, Emit, Secret, Source
 from router.units import Duration, Size
 from router_plugins.mns.callers import Callers
-from router_plugins.mns.certificate import DOCUMENTED_URLS, Certificates, TrustedUrls, key_of
+from router_plugins.mns.certificate import DOCUMENTED_URLS, Certificates, TrustedUrls, pinned_key
 from router_plugins.mns.complaints import Complaints
+from router_plugins.mns.eventbridge_target import EventBridge, EventBridgeJudge
 from router_plugins.mns.http import Answer, Front, Limits, Route, refusal
 from router_plugins.mns.reception import Reception
 from router_plugins.mns.topics import WantedTopics
-from router_plugins.mns.verification import Judge, KeySource
+from router_plugins.mns.verification import Judge, Judging, KeySource, Verdict
 
 GRACE = 3.0
 """Seconds that pushes which are here already have to become safe and be answered, once the source is stopped."""
@@ -44,12 +44,12 @@ class Tls(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class MnsPush(Source, frozen=True, kw_only=True):
-    """Listen for the pushes of MNS topics; answer exactly 204 once a result is safe.
+    """Listen for the pushes of MNS topics and of EventBridge; answer exactly 204 once a result is safe.
 
     A push is taken if its signature, its Date, its body's MD5 and its topic are right; else it gets 403. Counts:
     `bad_signature`, `body_mismatch`, `stale`, `wrong_certificate_url`, `no_certificate`, `wrong_topic`,
-    `wrong_address`, `unavailable`, and of the HTTP layer `bad_request`, `unknown_path`, `too_large`, `slow_sender`,
-    `overloaded`, `too_many_connections`, `bad_handshake`.
+    `wrong_address`, `wrong_token`, `unavailable`, and of the HTTP layer `bad_request`, `unknown_path`, `too_large`,
+    `slow_sender`, `overloaded`, `too_many_connections`, `bad_handshake`.
     """
 
     listen: str
@@ -89,6 +89,8 @@ class MnsPush(Source, frozen=True, kw_only=True):
     """Bytes that may wait to become safe; from half of it on clients are slowed down, beyond they get 503."""
     tls: Tls | None = None
     """Listen with HTTPS."""
+    eventbridge: EventBridge | None = None
+    """Take what EventBridge pushes as well, at a path of its own; `topics` and `signed_path` do not concern it."""
 
     def check(self) -> None:
         """Refuse what cannot work: an address, a path, globs, prefixes, files that are none."""
@@ -103,6 +105,8 @@ class MnsPush(Source, frozen=True, kw_only=True):
             raise ConfigError("path", "is not a path", "like /notifications/SECRET: ASCII, without a query")
         if self.signed_path and (not self.signed_path.startswith("/") or set("?# ") & set(self.signed_path)):
             raise ConfigError("signed_path", "is not a path", "like /notifications, without a query")
+        if self.eventbridge is not None:
+            _check_eventbridge(self.eventbridge, self.path)
         for field in _POSITIVE:
             if getattr(self, field) <= 0:
                 raise ConfigError(field, "must be more than 0")
@@ -119,7 +123,8 @@ class MnsPush(Source, frozen=True, kw_only=True):
     async def serving(self, emit: Emit, count: Count) -> AsyncGenerator[tuple[str, int]]:
         """Take pushes until the block ends; yield the address, with the real port."""
         complain = Complaints(count, "push refused")
-        front = Front(self._limits(), posts_to(self.path), complain)
+        paths = [self.path] if self.eventbridge is None else [self.path, self.eventbridge.here]
+        front = Front(self._limits(), posts_to(*paths), complain)
         async with (
             aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session,
             front.serve(*self._address(), self._ssl()) as address,
@@ -141,11 +146,17 @@ class MnsPush(Source, frozen=True, kw_only=True):
             _log.warning("signatures of pushes are not checked: whoever reaches the listener can make results up")
         elif not self.topics:
             _log.warning("pushes of all topics of all accounts are taken: set `topics`, or put a secret into `path`")
+        if self.eventbridge is not None and self.eventbridge.token is None:
+            _log.warning("pushes of everybody's EventBridge are taken: set `eventbridge.token` here and there")
 
-    def _judge(self, certificates: Certificates) -> Judge:
+    def _judge(self, certificates: Certificates) -> Judging:
         keys = KeySource(self._pinned(), TrustedUrls(self.certificate_urls), certificates) if self.verify else None
         topics = WantedTopics(self.topics) if self.topics else None
-        return Judge(keys, topics, self.max_age, self.signed_path.encode())
+        mns = Judge(keys, topics, self.max_age, self.signed_path.encode())
+        if self.eventbridge is None:
+            return mns
+        path = unquote_to_bytes(self.eventbridge.here)
+        return _ByPath(mns, path, self.eventbridge.judge(certificates, verify=self.verify))
 
     def _limits(self) -> Limits:
         return Limits(
@@ -164,10 +175,7 @@ class MnsPush(Source, frozen=True, kw_only=True):
         return host.removeprefix("[").removesuffix("]"), int(port)
 
     def _pinned(self) -> RSAPublicKey | None:
-        if self.certificate is None:
-            return None
-        certificate = load_pem_x509_certificate(self.certificate.read_bytes())
-        return key_of(certificate)
+        return pinned_key(self.certificate)
 
     def _ssl(self) -> ssl.SSLContext | None:
         if self.tls is None:
@@ -177,19 +185,46 @@ class MnsPush(Source, frozen=True, kw_only=True):
         return context
 
 
-def posts_to(path: str) -> Route:
-    """Return the route that wants POST to `path`, however escaped, with any query; compared in constant time."""
-    wanted = unquote_to_bytes(path)
+class _ByPath(NamedTuple):
+    """Two judges: one for a path, and one for all else."""
+
+    usual: Judge
+    path: bytes
+    other: EventBridgeJudge
+
+    def verdict(self, target: bytes, headers: Mapping[bytes, bytes], body: bytes, now: float) -> Verdict:
+        """Let the one judge that the path belongs to."""
+        judge = self.other if _path_of(target) == self.path else self.usual
+        return judge.verdict(target, headers, body, now)
+
+
+def posts_to(*paths: str) -> Route:
+    """Return the route that wants POST to one of the paths, however escaped, with any query; in constant time."""
+    wanted = [unquote_to_bytes(path) for path in paths]
 
     def route(method: bytes, target: bytes) -> Answer | None:
-        asked = target.partition(b"?")[0]
-        if not hmac.compare_digest(unquote_to_bytes(asked) if b"%" in asked else asked, wanted):
+        asked = _path_of(target)
+        if not any(hmac.compare_digest(asked, path) for path in wanted):
             return refusal(HTTPStatus.NOT_FOUND, "nothing is here")
         if method != b"POST":
             return refusal(HTTPStatus.METHOD_NOT_ALLOWED, "pushes are POST", allow="POST")
         return None
 
     return route
+
+
+def _path_of(target: bytes) -> bytes:
+    path = target.partition(b"?")[0]
+    return unquote_to_bytes(path) if b"%" in path else path
+
+
+def _check_eventbridge(eventbridge: EventBridge, path: str) -> None:
+    try:
+        eventbridge.check()
+    except ConfigError as error:
+        raise ConfigError(f"eventbridge.{error.place}", error.problem, error.hint) from error
+    if unquote_to_bytes(eventbridge.here) == unquote_to_bytes(path):
+        raise ConfigError("eventbridge.path", "is also the path of MNS's pushes", "give each a path of its own")
 
 
 def _checked(field: str, hint: str, build: Callable[[], object]) -> None:

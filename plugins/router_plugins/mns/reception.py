@@ -14,7 +14,7 @@ from router_plugins.mns.callers import Callers
 from router_plugins.mns.certificate import Certificates
 from router_plugins.mns.complaints import Complaints
 from router_plugins.mns.http import Front, Request, accepted, refusal
-from router_plugins.mns.verification import Awaited, Judge, Refused
+from router_plugins.mns.verification import Awaited, Judging, Refused
 
 _MAX_FETCHES = 32
 _ATTRIBUTES = (
@@ -36,7 +36,7 @@ class Reception:
     def __init__(
         self,
         front: Front,
-        judge: Judge,
+        judge: Judging,
         certificates: Certificates,
         emit: Emit,
         complain: Complaints,

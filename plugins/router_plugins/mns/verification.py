@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from http import HTTPStatus
 from math import inf
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
@@ -47,23 +47,31 @@ class KeySource(NamedTuple):
     trusted: TrustedUrls
     certificates: Certificates
 
-    def key_for(self, headers: Mapping[str, str]) -> RSAPublicKey | Refused | Awaited:
-        """Return the key that the push must be signed with, or why there is none."""
+    def key_for(self, url: str | None, header: str) -> RSAPublicKey | Refused | Awaited:
+        """Return the key that a push must be signed with, which names `url` in the `header`; or why there is none."""
         if self.pinned is not None:
             return self.pinned
-        url = certificate_url(headers)
         if url is None or url not in self.trusted:
-            return Refused("wrong_certificate_url", "x-mns-signing-cert-url is missing or not one of the allowed")
+            return Refused("wrong_certificate_url", f"{header} is missing or not one of the allowed")
         known = self.certificates.known(url)
         if isinstance(known, str):
             reason = "the certificate cannot be fetched now"
             return Refused("no_certificate", reason, HTTPStatus.SERVICE_UNAVAILABLE, _TRY_AGAIN)
         return Awaited(url) if known is None else known
 
-    def doubt(self, headers: Mapping[str, str]) -> Awaited | None:
+    def doubt(self, url: str | None) -> Awaited | None:
         """Ask for the certificate of a push that seems forged once more, in case it was replaced in its place."""
-        url = None if self.pinned is not None else certificate_url(headers)
-        return Awaited(url) if url is not None and self.certificates.may_have_changed(url) else None
+        if self.pinned is not None or url is None or not self.certificates.may_have_changed(url):
+            return None
+        return Awaited(url)
+
+
+class Judging(Protocol):
+    """What decides whether a push is taken."""
+
+    def verdict(self, target: bytes, headers: Mapping[bytes, bytes], body: bytes, now: float) -> Verdict:
+        """Judge one push; `headers` have lower-cased names, `now` is in Unix seconds."""
+        ...
 
 
 class Judge(NamedTuple):
@@ -86,14 +94,15 @@ class Judge(NamedTuple):
             stale = refusal_of_date(covered, now, self.max_age)
             if stale is not None:
                 return stale
-            key = self.keys.key_for(covered)
+            url = certificate_url(covered)
+            key = self.keys.key_for(url, "x-mns-signing-cert-url")
             if not isinstance(key, RSAPublicKey):
                 return key
             if self.signed_path:
                 target = b"".join((self.signed_path, *target.partition(b"?")[1:]))
             forged = refusal_of_signature(key, target, covered, body)
             if forged is not None:
-                return self.keys.doubt(covered) or forged
+                return self.keys.doubt(url) or forged
         if self.topics is not None and topic_of(covered, body) not in self.topics:
             return Refused("wrong_topic", "this topic is not wanted here")
         return None
