@@ -49,7 +49,8 @@ class Endpoint:
                 head, found, rest = received.partition(b"\r\n\r\n")
                 lines = head.decode().split("\r\n")
                 headers = dict(line.split(": ", 1) for line in lines[1:])
-                if not found or len(rest) < int(headers["Content-length"]):
+                lengths = [int(value) for name, value in headers.items() if name.lower() == "content-length"]
+                if not found or len(rest) < lengths[0]:
                     continue
                 received = b""
                 self.pushed.append(Pushed(lines[0], headers, rest))

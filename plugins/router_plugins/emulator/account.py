@@ -5,7 +5,7 @@ Everything here is synchronous and pure but for the clock; what must be pushed o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from random import Random
 from typing import TypeVar
 
@@ -167,17 +167,21 @@ class Account:
         if origin is None:
             xml.check_writable(body)
         message, wanted = topic.publish(body, tag, self._clock(), origin)
+        return message, self.hand_over(message, wanted)
+
+    def hand_over(self, message: TopicMessage, wanted: Iterable[Subscription]) -> list[Push]:
+        """Put a message into the queues among those that want it; return the pushes to make to the others."""
         pushes: list[Push] = []
         for subscription in wanted:
             queue_name = checks.queue_of(subscription.attributes.endpoint)
             if queue_name is None:
                 pushes.append(Push(message, subscription))
             else:
-                self.put(queue_name, content(message, subscription, self.number), origin)
-        if origin is not None:
+                self.put(queue_name, content(message, subscription, self.number), message.origin)
+        if message.origin is not None:
             for _ in pushes:
-                origin.ledger.pushed(origin.index)
-        return message, pushes
+                message.origin.ledger.pushed(message.origin.index)
+        return pushes
 
     def put(self, queue_name: str, body: str, origin: Origin | None, extra: str = "") -> None:
         """Put what a topic delivers into a queue; what finds no queue, or too small a one, is counted."""

@@ -10,6 +10,7 @@ import anyio.lowlevel
 import msgspec
 from aiohttp import web
 
+from router_plugins.emulator.bus import BUS, BusOrder
 from router_plugins.emulator.faults import Faults
 from router_plugins.emulator.json_calls import Answering, guarded, json_reply, limit_of, order_of
 from router_plugins.emulator.orders import MessageOrder, QueueOrder, ReceiveOrder, SubscriptionOrder, TopicOrder
@@ -42,6 +43,9 @@ class Admin:
             ("GET", "/rules", self._rules),
             ("POST", "/rules", self._create_rule),
             ("DELETE", "/rules/{name}", self._delete_rule),
+            ("GET", "/bus", self._bus_rules),
+            ("POST", "/bus", self._create_bus_rule),
+            ("DELETE", "/bus/{name}", self._delete_bus_rule),
             ("GET", "/queues", self._queues),
             ("POST", "/queues", self._create_queue),
             ("DELETE", "/queues/{name}", self._delete_queue),
@@ -97,6 +101,18 @@ class Admin:
 
     async def _delete_rule(self, request: web.Request) -> web.Response:
         self._service.rules.delete(request.match_info["name"])
+        return web.Response(status=204)
+
+    async def _bus_rules(self, _request: web.Request) -> web.Response:
+        backoff_of = self._service.pushes.backoff_of
+        rules = self._service.bus.by_name.values()
+        return json_reply([{**msgspec.to_builtins(rule), "backoff": backoff_of(BUS, rule.name)} for rule in rules])
+
+    async def _create_bus_rule(self, request: web.Request) -> web.Response:
+        return json_reply(self._service.bus.create(await order_of(request, BusOrder)), 201)
+
+    async def _delete_bus_rule(self, request: web.Request) -> web.Response:
+        self._service.bus.delete(request.match_info["name"])
         return web.Response(status=204)
 
     async def _queues(self, _request: web.Request) -> web.Response:

@@ -50,11 +50,13 @@ class EventRules:
         if rule.own_topic:
             self._account.delete_topic(rule.topic)
 
-    def publish(self, event_type: str, region: str, body: str, origin: Origin) -> list[Push]:
-        """Publish a result through every active rule that wants it; return the pushes to make."""
+    def wanting(self, event_type: str, region: str) -> list[Rule]:
+        """Return the active rules that want results of this type and region."""
         now = self._clock()
-        rules = [rule for rule in self.by_name.values() if rule.wants(event_type, region, now)]
-        origin.ledger.sent(origin.index, tuple(rule.name for rule in rules))
+        return [rule for rule in self.by_name.values() if rule.wants(event_type, region, now)]
+
+    def publish(self, body: str, rules: list[Rule], origin: Origin) -> list[Push]:
+        """Publish a result through these rules; return the pushes to make."""
         pushes: list[Push] = []
         for rule in rules:
             if rule.topic in self._account.topics:

@@ -21,7 +21,7 @@ from router_plugins.emulator.backoff import overtaken
 from router_plugins.emulator.faults import Faults, happens
 from router_plugins.emulator.lane import Lane, Try, Turn
 from router_plugins.emulator.push_connection import PushConnection
-from router_plugins.emulator.push_request import Signer, is_loopback
+from router_plugins.emulator.push_request import PushRequest, is_loopback
 from router_plugins.emulator.queued import Clock
 from router_plugins.emulator.topic import Push, Subscription, redelivery_wait
 
@@ -56,12 +56,17 @@ Reply: TypeAlias = tuple[int | None, str]
 
 
 class Pushes:
-    """All lanes: waits are divided by `fast`, and each lane has `in_flight` requests under way at most."""
+    """All lanes: waits are divided by `fast`, and each lane has `in_flight` requests under way at most.
+
+    `request_of` makes the request of a push at a time (Unix seconds); `current` finds a subscription by its topic and
+    name, None when it is gone.
+    """
 
     def __init__(
         self,
         account: Account,
-        signer: Signer,
+        request_of: Callable[[Push, Subscription, float], PushRequest],
+        current: Callable[[str, str], Subscription | None],
         tasks: TaskGroup,
         *,
         clock: Clock,
@@ -71,7 +76,8 @@ class Pushes:
     ) -> None:
         self.answers: deque[Answer] = deque(maxlen=KEPT_ANSWERS)
         self._account = account
-        self._signer = signer
+        self._request_of = request_of
+        self._current = current
         self._tasks = tasks
         self._clock = clock
         self._faults = faults
@@ -107,7 +113,7 @@ class Pushes:
         """Make a lane's pushes when they are due, until its subscription is gone."""
         try:
             async with anyio.create_task_group() as tasks:
-                while lane.pending or self._current(key) is not None:
+                while lane.pending or self._current(*key) is not None:
                     turn = await lane.next_due()
                     if turn is not None:
                         await lane.slots.acquire()
@@ -122,7 +128,7 @@ class Pushes:
         try:
             while turn is not None:
                 push = turn.one.push
-                current = self._current((push.subscription.topic, push.subscription.name))
+                current = self._current(push.subscription.topic, push.subscription.name)
                 if current is None:
                     self._give_up(push)
                 else:
@@ -177,15 +183,11 @@ class Pushes:
         if origin is not None:
             origin.ledger.gave_up(origin.index)
 
-    def _current(self, key: tuple[str, str]) -> Subscription | None:
-        topic = self._account.topics.get(key[0])
-        return None if topic is None else topic.subscriptions.get(key[1])
-
     async def _request(
         self, push: Push, subscription: Subscription, connection: PushConnection | None
     ) -> tuple[Reply, PushConnection | None]:
         """Make one request; return its reply, and the connection if it can be used again."""
-        request = self._signer.request(push, subscription, self._clock())
+        request = self._request_of(push, subscription, self._clock())
         if not is_loopback(request.url):
             return (None, "not pushed: the emulator pushes to loopback addresses only"), connection
         deadline = asyncio.get_running_loop().time() + REPLY_TIMEOUT

@@ -14,6 +14,8 @@ from router_plugins.emulator.topic import ContentFormat, Strategy
 ACTIVATION = 600.0
 """Seconds until a new rule takes effect: "about ten minutes"."""
 
+RuleName = Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9][A-Za-z0-9_-]{0,59}$")]
+
 _CANONICAL = {cloud: canonical for canonical, cloud in CLOUD_TYPES.items()} | {
     "Deliver:Open": "Trace:Open",
     "Deliver:Click": "Trace:Click",
@@ -28,7 +30,7 @@ class RuleOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     until the rule takes effect, None for the emulator's own.
     """
 
-    name: Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9][A-Za-z0-9_-]{0,59}$")]
+    name: RuleName
     types: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
     region: str = "cn-hangzhou"
     topic: str | None = None

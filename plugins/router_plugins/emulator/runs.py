@@ -12,6 +12,7 @@ import anyio
 import msgspec
 from anyio.abc import TaskGroup
 
+from router_plugins.emulator.bus import EventBus
 from router_plugins.emulator.campaign import Plan, Result, campaign
 from router_plugins.emulator.errors import ServiceError
 from router_plugins.emulator.event_rules import EventRules
@@ -39,8 +40,11 @@ class CampaignOrder(Plan, frozen=True, kw_only=True, forbid_unknown_fields=True)
 class Campaigns:
     """The campaigns of one emulator, in the order of their start; `owner` is the cloud account's number."""
 
-    def __init__(self, rules: EventRules, owner: str, push: Callable[[Sequence[Push]], None], tasks: TaskGroup) -> None:
+    def __init__(
+        self, rules: EventRules, bus: EventBus, owner: str, push: Callable[[Sequence[Push]], None], tasks: TaskGroup
+    ) -> None:
         self._rules = rules
+        self._bus = bus
         self._owner = owner
         self._push = push
         self._tasks = tasks
@@ -81,9 +85,12 @@ class Campaigns:
         ledger.finished = True
 
     def _publish(self, ledger: CampaignLedger, result: Result) -> None:
-        body = render(result, self._owner)
+        rules = self._rules.wanting(result.type, result.region)
+        targets = self._bus.wanting(result.type, result.region)
+        ledger.sent(result.index, (*(rule.name for rule in rules), *(rule.name for rule in targets)))
         origin = Origin(ledger, result.index)
-        self._push(self._rules.publish(result.type, result.region, body, origin))
+        pushes = self._rules.publish(render(result, self._owner), rules, origin)
+        self._push([*pushes, *self._bus.publish(result, targets, origin)])
 
 
 def _with_echoes(order: CampaignOrder) -> Iterator[Result]:

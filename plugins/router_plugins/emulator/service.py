@@ -20,6 +20,8 @@ from router import RouterError
 from router_plugins.emulator import snapshot
 from router_plugins.emulator.account import Account
 from router_plugins.emulator.admin import Admin
+from router_plugins.emulator.bus import BUS, EventBus
+from router_plugins.emulator.bus_request import BusSigner
 from router_plugins.emulator.certificate import CERTIFICATE_FILE, Identity, kept_identity, make_identity
 from router_plugins.emulator.credentials import AccessKey
 from router_plugins.emulator.event_rules import EventRules
@@ -28,12 +30,19 @@ from router_plugins.emulator.ledger import CampaignLedger
 from router_plugins.emulator.mns_api import MnsApi
 from router_plugins.emulator.polls import LongPolls
 from router_plugins.emulator.push import Pushes
-from router_plugins.emulator.push_request import Signer
+from router_plugins.emulator.push_request import PushRequest, Signer
 from router_plugins.emulator.queue_api import QueueApi
 from router_plugins.emulator.queued import LostLease, QueueAttributes
 from router_plugins.emulator.rules import ACTIVATION, Rule, RuleOrder
 from router_plugins.emulator.runs import CampaignOrder, Campaigns
-from router_plugins.emulator.topic import ContentFormat, Strategy, SubscriptionAttributes, TopicAttributes
+from router_plugins.emulator.topic import (
+    ContentFormat,
+    Push,
+    Strategy,
+    Subscription,
+    SubscriptionAttributes,
+    TopicAttributes,
+)
 from router_plugins.emulator.topic_api import TopicApi
 
 _LARGEST_BODY = 1_048_576
@@ -101,17 +110,21 @@ class Service:
             faults=lambda: self.faults,
         )
         self.rules = EventRules(self.account, self.clock, delay=settings.rule_delay, fast=settings.fast)
+        self.bus = EventBus(self.account, self.clock)
         certificate = b64encode(self.certificate_url.encode()).decode()
+        self._signer = Signer(settings.account, identity.key, certificate)
+        self._bus_signer = BusSigner(identity.key, self.certificate_url)
         self.pushes = Pushes(
             self.account,
-            Signer(settings.account, identity.key, certificate),
+            self._request_of,
+            self._current,
             tasks,
             clock=self.clock,
             faults=lambda: self.faults,
             fast=settings.fast,
             in_flight=settings.in_flight,
         )
-        self.campaigns = Campaigns(self.rules, settings.account, self.pushes.start, tasks)
+        self.campaigns = Campaigns(self.rules, self.bus, settings.account, self.pushes.start, tasks)
         self._settings = settings
         self._random = Random()  # noqa: S311 - which leases end when they are told to
 
@@ -181,21 +194,34 @@ class Service:
         if folder is None:
             yield
             return
-        snapshot.load(folder, self.account, self.rules)
+        snapshot.load(folder, self.account, self.rules, self.bus)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._save_now_and_then, folder)
             yield
             tasks.cancel_scope.cancel()
-        snapshot.save(folder, snapshot.taken(self.account, self.rules))
+        snapshot.save(folder, snapshot.taken(self.account, self.rules, self.bus))
 
     async def _save_now_and_then(self, folder: Path) -> None:
         saved = b""
         while True:
             await anyio.sleep(_SAVE_EVERY)
-            content = snapshot.taken(self.account, self.rules)
+            content = snapshot.taken(self.account, self.rules, self.bus)
             if content != saved:
                 await anyio.to_thread.run_sync(snapshot.save, folder, content)
                 saved = content
+
+    def _request_of(self, push: Push, subscription: Subscription, now: float) -> PushRequest:
+        """Make the request of a push, signed as MNS does or as EventBridge does."""
+        if subscription.topic == BUS:
+            return self._bus_signer.request(push, self.bus.by_name[subscription.name], now)
+        return self._signer.request(push, subscription, now)
+
+    def _current(self, topic: str, name: str) -> Subscription | None:
+        """Return the subscription as it is now, None when it is gone."""
+        if topic == BUS:
+            return self.bus.target(name)
+        there = self.account.topics.get(topic)
+        return None if there is None else there.subscriptions.get(name)
 
     def _lease_ends(self) -> bool:
         return happens(self.faults.expired_handles, self._random)

@@ -1,4 +1,4 @@
-"""What `--state` keeps: queues with their messages, topics, subscriptions and rules, in one file.
+"""What `--state` keeps: queues with their messages, topics, subscriptions, rules and those of the bus, in one file.
 
 Leases, pushes under way and campaigns' books are not kept: after a restart, received messages are visible again.
 """
@@ -12,6 +12,7 @@ import msgspec
 
 from router import RouterError
 from router_plugins.emulator.account import Account
+from router_plugins.emulator.bus import BusRule, EventBus
 from router_plugins.emulator.event_rules import EventRules
 from router_plugins.emulator.queued import QueueAttributes, Stored
 from router_plugins.emulator.rules import Rule
@@ -42,13 +43,14 @@ class Snapshot(msgspec.Struct, frozen=True):
     queues: list[KeptQueue]
     topics: list[KeptTopic]
     rules: list[Rule]
+    bus: list[BusRule] = []
 
 
-def taken(account: Account, rules: EventRules) -> bytes:
+def taken(account: Account, rules: EventRules, bus: EventBus) -> bytes:
     """Return the account as bytes."""
     queues = [KeptQueue(q.name, q.attributes, q.contents()) for q in account.queues.values()]
     topics = [KeptTopic(t.name, t.attributes, list(t.subscriptions.values())) for t in account.topics.values()]
-    return msgspec.msgpack.encode(Snapshot(queues, topics, list(rules.by_name.values())))
+    return msgspec.msgpack.encode(Snapshot(queues, topics, list(rules.by_name.values()), list(bus.by_name.values())))
 
 
 def save(folder: Path, content: bytes) -> None:
@@ -62,7 +64,7 @@ def save(folder: Path, content: bytes) -> None:
     new.replace(folder / FILE)
 
 
-def load(folder: Path, account: Account, rules: EventRules) -> None:
+def load(folder: Path, account: Account, rules: EventRules, bus: EventBus) -> None:
     """Fill a new account from the folder's file, if there is one; raises `RouterError` if it is damaged."""
     file = folder / FILE
     if not file.exists():
@@ -78,3 +80,4 @@ def load(folder: Path, account: Account, rules: EventRules) -> None:
         account.create_topic(topic.name, topic.attributes)
         account.topic(topic.name).subscriptions.update({s.name: s for s in topic.subscriptions})
     rules.by_name.update({rule.name: rule for rule in kept.rules})
+    bus.by_name.update({rule.name: rule for rule in kept.bus})

@@ -20,9 +20,9 @@ HERE = "127.0.0.1:6060"
 
 def add_commands(app: typer.Typer) -> None:
     """Add the subcommands to `router emulator`."""
-    for name, words in (("rule", "rules"), ("queue", "queues"), ("topic", "topics"), ("subscription", "subscriptions")):
+    for name, path, words in _LISTED:
         group = typer.Typer(help=f"Create, list and delete {words}.", no_args_is_help=True)
-        group.command("list")(_lister(words))
+        group.command("list")(_lister(path, words))
         app.add_typer(group, name=name)
         for command, function in _GROUPS[name].items():
             group.command(command)(function)
@@ -58,6 +58,33 @@ def create_rule(
 def delete_rule(name: Name, at: At = HERE) -> None:
     """Delete an event rule, and the topic that was made for it."""
     remote.ask(at, "DELETE", f"/rules/{quote(name, safe='')}")
+
+
+def create_bus_rule(
+    name: Name,
+    *,
+    types: Annotated[list[str], typer.Option("--type", help="Event type; may be repeated.")],
+    endpoint: Annotated[str, typer.Option(help="URL, or acs:mns:... queue, of the target.")],
+    token: Annotated[str, typer.Option(help="The target's token, which pushes carry.")] = "",
+    region: str = "cn-hangzhou",
+    strategy: Annotated[str, typer.Option(help="BACKOFF_RETRY or EXPONENTIAL_DECAY_RETRY.")] = "BACKOFF_RETRY",
+    signature: Annotated[list[str] | None, typer.Option(help="v1 or v2; may be repeated. Default: both.")] = None,
+    at: At = HERE,
+) -> None:
+    """Create a rule of EventBridge's bus: its target gets CloudEvents.
+
+    Example: router emulator bus create all --type dm:Deliver:Fail --endpoint http://127.0.0.1:8080/events --token x
+    """
+    order = {
+        "name": name, "types": types, "endpoint": endpoint, "token": token, "region": region, "strategy": strategy,
+        "signatures": signature or ["v2", "v1"],
+    }  # fmt: skip
+    remote.show(remote.ask(at, "POST", "/bus", order))
+
+
+def delete_bus_rule(name: Name, at: At = HERE) -> None:
+    """Delete a rule of the bus."""
+    remote.ask(at, "DELETE", f"/bus/{quote(name, safe='')}")
 
 
 def create_queue(name: Name, visibility: Annotated[int, typer.Option(help="Seconds.")] = 30, at: At = HERE) -> None:
@@ -192,15 +219,26 @@ def faults(
 
 _GROUPS: Mapping[str, Mapping[str, Callable[..., None]]] = {
     "rule": {"create": create_rule, "delete": delete_rule},
+    "bus": {"create": create_bus_rule, "delete": delete_bus_rule},
     "queue": {"create": create_queue, "delete": delete_queue},
     "topic": {"create": create_topic, "delete": delete_topic},
     "subscription": {"create": create_subscription, "delete": delete_subscription},
 }
 
 
-def _lister(words: str) -> Callable[..., None]:
+_LISTED = (
+    ("rule", "rules", "event rules"),
+    ("bus", "bus", "rules of EventBridge's bus"),
+    ("queue", "queues", "queues"),
+    ("topic", "topics", "topics"),
+    ("subscription", "subscriptions", "subscriptions"),
+)
+"""The groups of commands: name, path, and what they are about."""
+
+
+def _lister(path: str, words: str) -> Callable[..., None]:
     def list_them(*, as_json: Json = False, at: At = HERE) -> None:
-        rows = remote.ask(at, "GET", f"/{words}")
+        rows = remote.ask(at, "GET", f"/{path}")
         remote.show(rows) if as_json else remote.table(rows)
 
     list_them.__doc__ = f"List the {words}."

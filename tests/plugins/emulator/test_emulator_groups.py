@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from router_plugins.emulator import snapshot
 from router_plugins.emulator.account import Account
+from router_plugins.emulator.bus import EventBus
 from router_plugins.emulator.campaign import Plan
 from router_plugins.emulator.errors import ServiceError
 from router_plugins.emulator.event_rules import EventRules
@@ -115,8 +116,8 @@ def test_groups_outlive_a_restart(account: Account, clock: Clock, tmp_path: obje
         account.send(account.queue("q"), body, group="a")
     account.queue("q").receive()
     again = Account("123", "cn-hangzhou", clock)
-    snapshot.save(tmp_path, snapshot.taken(account, rules))  # type: ignore[arg-type]
-    snapshot.load(tmp_path, again, EventRules(again, clock))  # type: ignore[arg-type]
+    snapshot.save(tmp_path, snapshot.taken(account, rules, EventBus(account, clock)))  # type: ignore[arg-type]
+    snapshot.load(tmp_path, again, EventRules(again, clock), EventBus(again, clock))  # type: ignore[arg-type]
     assert bodies(again.queue("q")) == []
     clock.now += 30
     assert bodies(again.queue("q")) == ["a1"]

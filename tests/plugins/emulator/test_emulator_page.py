@@ -131,3 +131,17 @@ async def test_what_the_console_refuses_is_said_and_faults_are_set(tab: Page, se
         while service.faults.duplicates != 0.5:
             await anyio.sleep(0.01)
     await tab.wait('document.getElementById("error").textContent === ""')
+
+
+async def test_a_rule_of_the_bus_made_by_hand_pushes_cloudevents(tab: Page, service: Service) -> None:
+    async with endpoint(path="/events") as there:
+        types = '["dm:Deliver:Succeed", "dm:Deliver:Fail"]'
+        await fill(tab, "bus", f'{{name: "eb", types: {types}, endpoint: "{there.url}", token: "t0ken"}}')
+        await shows(tab, "bus", there.url)
+        await fill(tab, "campaigns", '{results: "1"}')
+        (pushed,) = await there.wait(1)
+        assert pushed.lowered["x-eventbridge-signature-token"] == "t0ken"
+        await shows(tab, "pushes", "204")
+        await press(tab, "bus", "eb", "Delete")
+        await shows(tab, "bus", "None.")
+    assert not service.bus.by_name
