@@ -45,8 +45,8 @@ _BEGIN = b'{"id":"'
 class File(Sink, frozen=True, kw_only=True):
     """Append every event to a file."""
 
-    batch: ClassVar[int] = 1000
-    pace: ClassVar[float] = 0.02
+    batch: ClassVar[int] = 2500
+    pace: ClassVar[float] = 0.05
     keeps_positions: ClassVar[bool] = True
 
     path: str
