@@ -1,14 +1,16 @@
-"""Measure the duplicate window in this process, whose memory is what is asked: `python seen.py window|set|start IDS`.
+"""Measure the duplicate window in this process, whose memory is what is asked: `seen.py window|small|set|start IDS`.
 
 `window` adds ids in groups of 128, as commits do, until as many are remembered and a fifth more have come, then looks
-up new ids; `start` opens a journal whose rows have as many ids inside the window, first with nothing but the ids, then
-with the stored tables, as at any later start; `set` is a Python set. Prints the figures as JSON, by name.
+up new ids; `small` does so with ten thousand ids in groups of 64; `start` opens a journal whose rows have as many ids
+inside the window, first with nothing but the ids, then with what was sealed and stored, as at any later start; `set`
+is a Python set. Prints the figures as JSON, by name.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import resource
 import sqlite3
 import sys
 import tempfile
@@ -31,28 +33,34 @@ def resident() -> float:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / MIB
 
 
-def window(ids: int) -> list[float]:
-    """Return MiB, the longest pause of an add in ms, and us an event for adding and for looking up."""
+def window(ids: int, group: int = GROUP) -> list[float]:
+    """Return MiB, at last and at most, the longest add and seal in ms, and us an event to add, seal and look up."""
     before = resident()
     seen = DuplicateWindow(float(ids), keyed(os.urandom(16)))
-    adding = longest = 0.0
-    for first in range(1, ids * 6 // 5, GROUP):
-        new = os.urandom(16 * GROUP)
+    adding = longest = sealing = longest_seal = 0.0
+    for first in range(1, ids * 6 // 5, group):
+        new = [os.urandom(16) for _ in range(group)]
         started = time.perf_counter()
         seen.add(first, new, float(first))
         took = time.perf_counter() - started
         adding += took
         longest = max(longest, took)
-        while part := seen.owed():
-            seen.stored(part)
-    groups = [[os.urandom(16) for _ in range(GROUP)] for _ in range(2000)]
-    used = resident() - before - len(groups) * GROUP * 57 / MIB
+        while seen.closed:
+            started = time.perf_counter()
+            seen.keep(seen.seal())
+            took = time.perf_counter() - started
+            sealing += took
+            longest_seal = max(longest_seal, took)
+        seen.stored(seen.owed(1))
+    used, most = resident() - before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before
+    groups = [[os.urandom(16) for _ in range(group)] for _ in range(200_000 // group)]
     started = time.perf_counter()
-    matches = sum(len(seen.find(group).doubtful) for group in groups)
+    matches = sum(len(seen.find(one).doubtful) for one in groups)
     finding = time.perf_counter() - started
-    assert not matches
-    assert len(seen) >= ids
-    return [used, longest * 1e3, adding / (ids * 6 / 5) * 1e6, finding / len(groups) / GROUP * 1e6]
+    assert matches < len(groups) * group / 10_000
+    added = ids * 6 / 5
+    pauses = [longest * 1e3, longest_seal * 1e3]
+    return [used, most, *pauses, adding / added * 1e6, sealing / added * 1e6, finding / 0.2]
 
 
 def plain_set(ids: int) -> list[float]:
@@ -113,10 +121,20 @@ def filled(state: Path, ids: int) -> None:
     sql.close()
 
 
+WINDOW = (
+    "MiB",
+    "MiB at most",
+    "longest add ms",
+    "longest seal ms",
+    "us to add an id",
+    "us to seal an id",
+    "us to look one up",
+)
 TITLES = {
-    "window": ("MiB", "longest add ms", "us to add an id", "us to look one up"),
+    "window": WINDOW,
+    "small": WINDOW,
     "set": ("MiB", "us to add an id", "us to look one up"),
-    "start": ("s from ids alone", "s until tables are stored", "s with stored tables"),
+    "start": ("s from ids alone", "s until all is stored", "s with what is stored"),
 }
 
 
@@ -124,6 +142,8 @@ def main() -> None:
     name, ids = sys.argv[1], int(sys.argv[2])
     if name == "window":
         figures = window(ids)
+    elif name == "small":
+        figures = window(10_000, 64)
     elif name == "set":
         figures = plain_set(ids)
     else:

@@ -8,13 +8,16 @@ in `seen`, so that the duplicate window outlives the events.
 from __future__ import annotations
 
 import sqlite3
+import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import takewhile
 
 import msgspec
 
 from router.event import Event
 from router.journal import FIRST
+from router.journal.duplicates import ID
 
 SWEEP = 2000
 """Batches that are deleted in one transaction at most, so that no commit waits long for it."""
@@ -83,18 +86,20 @@ class Batches:
 
     def insert(self, first: int, received: float, ids: bytes, body: bytes) -> None:
         """Write a batch, of 16 bytes of ids an event."""
-        row = (first, len(ids) // 16, received, zlib.crc32(body, zlib.crc32(ids)), ids, body)
+        row = (first, len(ids) // ID, received, zlib.crc32(body, zlib.crc32(ids)), ids, body)
         self._sql.execute("INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?)", row)
 
     def sweep(self, sweep: Sweep) -> None:
-        """Delete some of what is settled and old enough; its ids stay behind for the duplicate window."""
-        doomed = (sweep.settled, sweep.keep_from)
-        which = f"first + count <= ? AND received < ? ORDER BY first LIMIT {SWEEP}"
-        where = f"WHERE first IN (SELECT first FROM batches WHERE {which})"
-        keep = f"INSERT INTO seen SELECT first, received, ids FROM batches {where} AND received >= ?"
-        self._sql.execute(keep, (*doomed, sweep.seen_from))
-        self._sql.execute(f"DELETE FROM batches {where}", doomed)
-        self._sql.execute("DELETE FROM seen WHERE received < ?", (sweep.seen_from,))
+        """Delete some of what is settled and old enough, the oldest first; ids stay behind for the duplicate window."""
+        rows = self._sql.execute(f"SELECT first + count, received FROM batches ORDER BY first LIMIT {SWEEP}")
+        gone = takewhile(lambda row: row[0] <= sweep.settled and row[1] < sweep.keep_from, rows)
+        below = max((end for end, _ in gone), default=0)
+        rows.close()
+        keep = "INSERT INTO seen SELECT first, received, ids FROM batches WHERE first < ? AND received >= ?"
+        self._sql.execute(keep, (below, sweep.seen_from))
+        self._sql.execute("DELETE FROM batches WHERE first < ?", (below,))
+        query = "SELECT first FROM seen WHERE received >= ? ORDER BY first LIMIT 1"
+        self._sql.execute(f"DELETE FROM seen WHERE first < coalesce(({query}), {sys.maxsize})", (sweep.seen_from,))
 
     def head(self) -> int:
         """Return the position after the last event of which anything is kept; `FIRST` if there is none."""
@@ -158,8 +163,45 @@ class Batches:
         found = [self._sql.execute(query, (position,)).fetchone() for position in positions]
         return [row[0] if row and p < row[1] else None for p, row in zip(positions, found, strict=True)]
 
-    def seen(self, since: float) -> Iterator[tuple[float, bytes]]:
-        """Yield (received, ids) of the batches received from `since` (Unix seconds) on, in order."""
+    def ids_at(self, positions: Sequence[int]) -> dict[int, bytes]:
+        """Return the ids at these positions, which are in order; those that are no longer known are left out."""
+        held: dict[int, bytes] = {}
+        for table in ("batches", "seen"):
+            query = f"SELECT first, ids FROM {table} WHERE first <= ? ORDER BY first DESC LIMIT 1"
+            first, ids = 0, b""
+            for position in positions:
+                if not first <= position < first + len(ids) // ID:
+                    first, ids = self._sql.execute(query, (position,)).fetchone() or (0, b"")
+                key = ids[(position - first) * ID :][:ID]
+                if len(key) == ID:
+                    held.setdefault(position, key)
+        return held
+
+    def ids_between(self, start: int, end: int | None, since: float) -> Iterator[tuple[int, float, bytes]]:
+        """Yield (first, received, ids) of the batches that hold positions from `start` to below `end`, in order.
+
+        Those received before `since` (Unix seconds) are left out.
+        """
         for table in ("seen", "batches"):
-            query = f"SELECT received, ids FROM {table} WHERE received >= ? ORDER BY first"
-            yield from self._sql.execute(query, (since,))
+            place = max(start, self._received(since)) if table == "batches" else start
+            query = (
+                f"SELECT first, received, ids FROM {table} WHERE first < ? AND received >= ? AND first >="
+                f" coalesce((SELECT max(first) FROM {table} WHERE first <= ?), 0) ORDER BY first"
+            )
+            yield from self._sql.execute(query, (sys.maxsize if end is None else end, since, place))
+
+    def _received(self, since: float) -> int:
+        """Return a position before which no batch was received since, found by bisection: there is no index.
+
+        Where the clock was set back it may be too high; then some ids are not remembered.
+        """
+        low, high = self.tail() or FIRST, self.head()
+        query = "SELECT first + count, received FROM batches WHERE first <= ? ORDER BY first DESC LIMIT 1"
+        while low < high:
+            middle = (low + high) // 2
+            end, received = self._sql.execute(query, (middle,)).fetchone() or (0, since)
+            if received < since:
+                low = max(end, middle + 1)
+            else:
+                high = middle
+        return low

@@ -16,13 +16,16 @@ import msgspec
 from router.errors import RouterError
 from router.journal import Change, Progress
 from router.journal import batches as events
+from router.journal import prints as fingerprints
 from router.journal import records as subscriptions
 from router.journal.batches import Batches, Sweep
+from router.journal.duplicates import Sealed
+from router.journal.prints import Prints
 from router.journal.records import Records
 
-VERSION = 2
-_UPGRADES = {1: "ALTER TABLE progress ADD COLUMN left_out INTEGER NOT NULL DEFAULT 0"}
-"""What makes a file of an older version one of the next."""
+VERSION = 3
+_UPGRADES = {1: "ALTER TABLE progress ADD COLUMN left_out INTEGER NOT NULL DEFAULT 0", 2: ""}
+"""What makes a file of an older version one of the next, before the tables that it does not have are made."""
 
 
 class Write(msgspec.Struct, frozen=True):
@@ -35,6 +38,7 @@ class Write(msgspec.Struct, frozen=True):
     progress: Mapping[str, Progress | None]
     """By subscription; None forgets it."""
     changes: Sequence[tuple[str, Change]]
+    sealed: Sequence[Sealed]
     sweep: Sweep | None
 
 
@@ -52,6 +56,7 @@ class Database:
         )
         self.batches = Batches(self._sql)
         self.records = Records(self._sql)
+        self.prints = Prints(self._sql)
         try:
             self._prepare(path, readonly=readonly)
         except sqlite3.Error as error:
@@ -73,9 +78,12 @@ class Database:
             self._sql.executescript(f"BEGIN; {_UPGRADES[version]}; PRAGMA user_version={version + 1}; COMMIT")
             version += 1
         if version not in (0, VERSION):
-            raise RouterError(f"{path}: written by another version of the router (schema {version}, not {VERSION})")
+            advice = "the daemon updates it when it starts" if version < VERSION else "use that one"
+            raise RouterError(
+                f"{path}: written by another version of the router (schema {version}, not {VERSION}; {advice})"
+            )
         if not readonly:
-            self._sql.executescript(events.SCHEMA + subscriptions.SCHEMA)
+            self._sql.executescript(events.SCHEMA + subscriptions.SCHEMA + fingerprints.SCHEMA)
             self._sql.execute(f"PRAGMA user_version={VERSION}")
         self._page_size = self._one("PRAGMA page_size")
 
@@ -126,7 +134,7 @@ class Database:
 
         A batch alone is one statement: each gives up the interpreter's lock, and under load waits to get it back.
         """
-        if write.ids and not (write.changes or write.progress or write.sweep):
+        if write.ids and not (write.changes or write.progress or write.sealed or write.sweep):
             self.batches.insert(write.first, write.received, write.ids, write.body)
             return
         with self.transaction():
@@ -136,5 +144,8 @@ class Database:
                 self.records.apply(name, change)
             for name, progress in write.progress.items():
                 self.records.keep(name, progress)
+            for sealed in write.sealed:
+                self.prints.keep(sealed)
             if write.sweep:
                 self.batches.sweep(write.sweep)
+                self.prints.sweep(write.sweep.seen_from)

@@ -47,6 +47,7 @@ class SqliteJournal(Journal, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             partition = SqlitePartition(writer, ledger, reader, restore)
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(writer.run)
+                tasks.start_soon(writer.seal)
                 try:
                     yield partition
                 finally:

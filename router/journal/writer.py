@@ -24,8 +24,8 @@ from router.event import Event
 from router.journal import Follower, Segment
 from router.journal.batches import Sweep, pack
 from router.journal.database import Database, Write
+from router.journal.duplicates import DuplicateWindow, keyed
 from router.journal.ledger import Ledger, Unwritten
-from router.journal.seen import Seen
 from router.latency import Latencies, Latency
 
 GROUP = 4096
@@ -34,6 +34,8 @@ LAZY = 0.2
 """Seconds that progress may wait for a commit to ride along with."""
 SWEEP = 1.0
 """Seconds between two looks at what may be deleted."""
+SEALED = 4
+"""Sealed pieces of the duplicate window, of 128 KiB each, that are stored with one commit at most."""
 PRESSURE = 0.8
 """Above this share of the quota, settled events go before their retention is over."""
 
@@ -93,7 +95,8 @@ class Writer:
         self.follower: Follower | None = None
         self._database = database
         self._ledger = ledger
-        self._seen = Seen(limits.duplicates)
+        self._window = DuplicateWindow(limits.duplicates, keyed(database.prints.secret()))
+        self._closed = anyio.Event()
         self._waiting: deque[_Waiting] = deque()
         self._wake = anyio.Event()
         self._swept = 0.0
@@ -101,10 +104,11 @@ class Writer:
         self._latency = Latency()
 
     async def recall(self) -> None:
-        """Read the ids of the duplicate window back."""
+        """Have the duplicate window back."""
         since = time.time() - self.limits.duplicates
-        for received, ids in await to_thread.run_sync(lambda: list(self._database.batches.seen(since))):
-            self._seen.add([ids[i : i + 16] for i in range(0, len(ids), 16)], received)
+        batches, prints = self._database.batches, self._database.prints
+        rows = partial(batches.ids_between, since=since)
+        await to_thread.run_sync(lambda: self._window.recall(prints.kept(since), rows))
 
     @property
     def full(self) -> bool:
@@ -114,7 +118,7 @@ class Writer:
     @property
     def owing(self) -> bool:
         """Whether there is something to write that nobody waits for."""
-        return self._ledger.dirty or self.full
+        return self._ledger.dirty or self.full or self._window.owing
 
     def commit_seconds(self) -> Latencies:
         """Return how long the commits took."""
@@ -152,6 +156,15 @@ class Writer:
             self.ended = True
             _answer([*taken, *self._waiting], Retry("the journal's writer has ended"))
 
+    async def seal(self) -> None:
+        """Seal what the duplicate window has closed, for ever; in a thread, for it takes milliseconds."""
+        while True:
+            await self._closed.wait()
+            self._closed = anyio.Event()
+            while self._window.closed:
+                self._window.keep(await to_thread.run_sync(self._window.seal))
+            self._wake.set()
+
     async def _write(self, taken: Sequence[_Waiting]) -> None:
         """Commit a group and answer it, with the error too."""
         try:
@@ -175,7 +188,7 @@ class Writer:
         return taken
 
     async def _commit(self, taken: Sequence[_Waiting]) -> None:
-        group = self._gather(taken)
+        group = await self._gather(taken)
         unwritten = Unwritten()
         flushed = not all(waiting.events for waiting in taken)
         if flushed or not group.fresh or time.monotonic() - self._noted >= LAZY:
@@ -193,26 +206,37 @@ class Writer:
             self.busy = False
         self._latency.observe(time.monotonic() - started)
         self.used, self.tail = swept or (self.used + len(write.body) + len(write.ids), self.tail)
+        self._window.stored(write.sealed)
         self.commits += 1
         self.repeated += group.repeated
         if group.fresh:
             segment = Segment(self.head, list(group.fresh.values()))
             self.head = segment.end
-            self._seen.add(list(group.fresh), write.received)
+            self._remember(write.first, list(group.fresh), write.received)
             if self.follower:
                 self.follower(segment)
 
-    def _gather(self, taken: Sequence[_Waiting]) -> _Group:
+    def _remember(self, first: int, keys: Sequence[bytes], now: float) -> None:
+        self._window.add(first, keys, now)
+        if self._window.closed:
+            self._closed.set()
+
+    async def _gather(self, taken: Sequence[_Waiting]) -> _Group:
+        """Tell new events from those that were journalled before; where there is doubt, the journal's ids say it."""
+        events = [event for waiting in taken for event in waiting.events]
+        keys = [bytes.fromhex(event.id) for event in events]
+        found = self._window.find(keys)
+        known = found.known
+        if found.doubtful:
+            held = await to_thread.run_sync(self._database.batches.ids_at, found.positions)
+            known = found.duplicates(held)
         fresh: dict[bytes, Event] = {}
         repeated: Counter[str] = Counter()
-        seen = self._seen
-        for waiting in taken:
-            for event in waiting.events:
-                key = bytes.fromhex(event.id)
-                if key in fresh or key in seen:
-                    repeated[event.source] += 1
-                else:
-                    fresh[key] = event
+        for key, event in zip(keys, events, strict=True):
+            if key in fresh or key in known:
+                repeated[event.source] += 1
+            else:
+                fresh[key] = event
         return _Group(fresh, repeated)
 
     def _plan(self, group: _Group, unwritten: Unwritten) -> Write:
@@ -224,6 +248,7 @@ class Writer:
             body=pack(list(group.fresh.values())),
             progress=unwritten.progress,
             changes=unwritten.changes,
+            sealed=self._window.owed(SEALED),
             sweep=self._sweep(now),
         )
 
