@@ -22,26 +22,25 @@ import binascii
 import hmac
 import re
 import time
-from collections.abc import AsyncGenerator, Iterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager
 from typing import ClassVar, Literal
 from urllib.parse import SplitResult, unquote, urlsplit
 
-import aiohttp
 import anyio
+import anyio.to_thread
 import msgspec
+from yarl import URL
 
 from router import Batch, ConfigError, Deliver, Event, Reject, Retry, Secret, Sink
 from router.units import Duration
 from router_plugins.failures import raise_for
-from router_plugins.webhook_answers import cause, excerpt, is_success, outcome
+from router_plugins.http_client import Client, Dialler, NoAnswerError, Requests, trusted
+from router_plugins.webhook_answers import excerpt, is_success, outcome
 
-ANSWER = 1024
-"""Bytes of an answer that are read; what has more loses its connection."""
-DRAIN = 1.0
-"""Seconds that the body of an answer may take once its status is known."""
 _BASE64_PREFIX = "whsec_"
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_WANTED = frozenset({b"retry-after"})
 _OURS = ("webhook-id", "webhook-timestamp", "webhook-signature", "content-length", "transfer-encoding", "connection")
 
 
@@ -83,15 +82,11 @@ class Webhook(Sink, frozen=True, kw_only=True):
     async def open(self) -> AsyncGenerator[Deliver]:
         """Keep connections open between requests."""
         requests = _Requests(self)
-        async with aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0),  # the engine bounds what is in flight
-            timeout=aiohttp.ClientTimeout(total=self.timeout),
-            auto_decompress=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
-        ) as session:
+        tls = await anyio.to_thread.run_sync(trusted) if requests.url.scheme == "https" else None
+        async with Client.opened(Dialler(requests.url, tls), self.timeout, wanted=_WANTED) as client:
 
             async def deliver(batch: Batch) -> None:
-                await _deliver_in_turn(session, requests, batch)
+                await _deliver_in_turn(client, requests, batch)
 
             yield deliver
 
@@ -101,38 +96,40 @@ class _Requests:
 
     def __init__(self, sink: Webhook) -> None:
         parts = _split(sink.url)
-        self.url = str(sink.url)
+        self.url = URL(str(sink.url))
         self.origin = _origin(parts)
         self.timeout = sink.timeout
         self._raw = sink.form == "raw"
         self._keys = list(_keys(sink))
-        self._headers = {
+        headers = {
             "User-Agent": "directmail-router",
             "Content-Type": "application/octet-stream" if self._raw else "application/json",
             "Accept-Encoding": "identity",
-        } | {name.title(): str(value) for name, value in sink.headers.items()}
+        }
+        self._requests = Requests(
+            self.url, headers | {name.title(): str(value) for name, value in sink.headers.items()}
+        )
         secrets = [sink.secret or "", *sink.previous_secrets, *sink.headers.values()]
         self.confidential = [*secrets, parts.query, parts.path, unquote(parts.path), parts.password or ""]
 
-    def body(self, event: Event) -> bytes:
-        return bytes(event.raw) if self._raw else event.json()
-
-    def headers(self, event: Event, body: bytes, now: int) -> Mapping[str, str]:
-        """Return all headers of the request; `now` is in Unix seconds, new at each try as the specification says."""
-        headers = {**self._headers, "Webhook-Id": event.id, "Webhook-Timestamp": str(now)}
+    def render(self, event: Event, now: int) -> bytes:
+        """Return the whole request; `now` is in Unix seconds, new at each try as the specification says."""
+        body = bytes(event.raw) if self._raw else event.json()
+        name = event.id.encode()
+        lines = b"Webhook-Id: %b\r\nWebhook-Timestamp: %d\r\n" % (name, now)
         if self._keys:
-            signed = b"%b.%d.%b" % (event.id.encode(), now, body)
-            digests = [base64.b64encode(hmac.digest(key, signed, "sha256")).decode() for key in self._keys]
-            headers["Webhook-Signature"] = " ".join([f"v1,{digest}" for digest in digests])
-        return headers
+            signed = b"%b.%d.%b" % (name, now, body)
+            digests = [b"v1," + base64.b64encode(hmac.digest(key, signed, "sha256")) for key in self._keys]
+            lines += b"Webhook-Signature: %b\r\n" % b" ".join(digests)
+        return self._requests.render(lines, body)
 
 
-async def _deliver_in_turn(session: aiohttp.ClientSession, requests: _Requests, batch: Batch) -> None:
+async def _deliver_in_turn(client: Client, requests: _Requests, batch: Batch) -> None:
     """Post one event after the other; what follows one to try again is not tried, which keeps the order."""
     errors: dict[int, Retry | Reject] = {}
     for index, event in enumerate(batch):
         try:
-            await _post(session, requests, event)
+            await _post(client, requests, event)
         except Reject as error:
             errors[index] = error
         except Retry as error:
@@ -141,37 +138,25 @@ async def _deliver_in_turn(session: aiohttp.ClientSession, requests: _Requests, 
     raise_for(errors, len(batch))
 
 
-async def _post(session: aiohttp.ClientSession, requests: _Requests, event: Event) -> None:
-    body = requests.body(event)
-    now = time.time()
-    headers = requests.headers(event, body, int(now))
+async def _post(client: Client, requests: _Requests, event: Event) -> None:
     try:
-        async with session.post(requests.url, data=body, headers=headers, allow_redirects=False) as response:
-            answer = await _first_bytes(response)
+        answer = await client.post(requests.render(event, int(time.time())))
     except TimeoutError as error:
         raise Retry(f"{requests.origin} did not answer within {requests.timeout:g} s") from error
-    except (aiohttp.ClientError, OSError) as error:
-        raise Retry(f"{requests.origin}: {cause(error)}") from error
-    if not is_success(response.status):
-        text = excerpt(answer, requests.confidential)
-        said = f"{requests.origin} answered {response.status}" + (f": {text}" if text else "")
-        raise outcome(response.status, response.headers, said, time.time())
-
-
-async def _first_bytes(response: aiohttp.ClientResponse) -> bytes:
-    """Read the answer as far as it is wanted; its status stands, so a body that fails or hangs changes nothing."""
-    answer = bytearray()
-    with anyio.move_on_after(DRAIN), suppress(aiohttp.ClientError, OSError):
-        while len(answer) < ANSWER and (chunk := await response.content.read(ANSWER - len(answer))):
-            answer += chunk
-    return bytes(answer)
+    except NoAnswerError as error:
+        raise Retry(f"{requests.origin}: {error}") from error
+    if not is_success(answer.status):
+        text = excerpt(answer.body, requests.confidential)
+        said = f"{requests.origin} answered {answer.status}" + (f": {text}" if text else "")
+        after = answer.headers.get(b"retry-after", b"").decode("latin-1")
+        raise outcome(answer.status, after, said, time.time())
 
 
 def _split(url: str) -> SplitResult:
     """Take a URL apart; raise `ConfigError` for one that no request can go to."""
     try:
         parts = urlsplit(url)
-        valid = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+        valid = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0 and URL(url).raw_host
     except ValueError:  # its text may show a part of the URL
         raise ConfigError("url", "is no URL: its host or port cannot be read") from None
     if not valid:

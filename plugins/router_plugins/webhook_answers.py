@@ -1,16 +1,12 @@
-"""What the answer of a webhook's endpoint means, or that there was none, as an error without secrets in it."""
+"""What the answer of a webhook's endpoint means, as an error without secrets in it."""
 
 from __future__ import annotations
 
-import os
 import re
-import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-
-import aiohttp
 
 from router import Reject, Retry
 
@@ -26,15 +22,18 @@ def is_success(status: int) -> bool:
     return HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES
 
 
-def outcome(status: int, headers: Mapping[str, str], said: str, now: float) -> Retry | Reject:
-    """Return the error that an answer other than 2xx stands for; `now` is in Unix seconds."""
+def outcome(status: int, after: str, said: str, now: float) -> Retry | Reject:
+    """Return the error that an answer other than 2xx stands for.
+
+    `after` is its Retry-After header, `now` is in Unix seconds.
+    """
     if status == HTTPStatus.GONE:
         return Reject(f"gone: {said}", status)
     if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in _TRY_AGAIN:
         return Reject(said, status)
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
         said += "; redirects are not followed, put the right address into url"
-    return Retry(said, retry_after(headers.get("Retry-After", ""), now))
+    return Retry(said, retry_after(after, now))
 
 
 def retry_after(value: str, now: float) -> float | None:
@@ -59,20 +58,3 @@ def excerpt(answer: bytes, confidential: Sequence[str]) -> str:
         if len(secret) >= SHORT:
             text = text.replace(secret, "***")
     return " ".join("".join(char if char.isprintable() else " " for char in text).split())[:EXCERPT]
-
-
-def cause(error: Exception) -> str:
-    """Name a failure of the network without the URL, which may hold a token."""
-    match error:
-        case aiohttp.ClientConnectorCertificateError():
-            return f"its certificate is not trusted: {error.certificate_error}"
-        case aiohttp.ClientConnectorDNSError():
-            return "its name cannot be resolved"
-        case aiohttp.ClientConnectorError() if not isinstance(error, ssl.SSLError):
-            return f"no connection: {os.strerror(error.os_error.errno or 0)}"
-        case aiohttp.ServerDisconnectedError():
-            return "closed the connection without an answer"
-        case OSError() if error.strerror:
-            return error.strerror
-        case _:
-            return f"no usable answer ({type(error).__name__})"

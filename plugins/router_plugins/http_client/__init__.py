@@ -1,0 +1,16 @@
+"""A client for many small POSTs to one place over HTTP/1.1 connections that stay open.
+
+`parser` turns bytes into answers (no I/O, no clock), `connection` is one socket with one request under way, `dialling`
+makes the sockets, `client` chooses between them and keeps the deadlines. A request is bytes that its sender has
+rendered whole, and costs one write, one read and one future: no task and no timer of its own.
+
+It follows no redirects, pipelines nothing, keeps no cookies, and knows no proxies.
+"""
+
+from router_plugins.http_client.client import Client
+from router_plugins.http_client.dialling import Dialler, trusted
+from router_plugins.http_client.errors import NoAnswerError
+from router_plugins.http_client.parser import Answer, Limits
+from router_plugins.http_client.request import Requests
+
+__all__ = ["Answer", "Client", "Dialler", "Limits", "NoAnswerError", "Requests", "trusted"]

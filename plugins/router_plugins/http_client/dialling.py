@@ -1,0 +1,77 @@
+"""New connections to one origin: names, addresses, TLS.
+
+A name is looked up again when its addresses are ten seconds old or none of them took a connection. Several addresses
+are tried side by side, a quarter of a second apart (RFC 8305, by aiohappyeyeballs, as aiohttp does): uvloop would wait
+for each in turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import aiohappyeyeballs
+from yarl import URL
+
+from router_plugins.http_client.connection import Connection
+
+FRESH = 10.0
+"""Seconds that the addresses of a name are used."""
+STAGGER = 0.25
+"""Seconds until another address is tried beside one that does not answer."""
+FAREWELL = 1.0
+"""Seconds that a TLS connection takes to close in an orderly way, at most."""
+
+_connect = cast("Any", aiohappyeyeballs).start_connection  # its types are not complete
+
+
+class Dialler:
+    """Connects to the host and port of a URL; `tls` is used for https."""
+
+    def __init__(self, url: URL, tls: ssl.SSLContext | None) -> None:
+        assert url.raw_host is not None
+        assert url.port is not None
+        self._host = url.raw_host
+        self._port = url.port
+        self._tls = tls if url.scheme == "https" else None
+        self._addresses: Sequence[Any] = ()  # as `getaddrinfo` gives them
+        self._stale = 0.0
+        self._looking = asyncio.Lock()
+
+    async def dial(self, factory: Callable[[], Connection]) -> Connection:
+        """Open a connection; raises `OSError` (`ssl.SSLError` and `socket.gaierror` are such)."""
+        loop = asyncio.get_running_loop()
+        addresses = await self._look_up(loop)
+        try:
+            sock = await _connect(addresses, happy_eyeballs_delay=STAGGER, loop=loop)
+        except OSError:
+            self._addresses = ()
+            raise
+        if self._tls is None:
+            return (await loop.create_connection(factory, sock=sock))[1]
+        _, connection = await loop.create_connection(
+            factory,
+            sock=sock,
+            ssl=self._tls,
+            server_hostname=self._host.rstrip("."),  # certificates name hosts without the dot
+            ssl_shutdown_timeout=FAREWELL,
+        )
+        return connection
+
+    async def _look_up(self, loop: asyncio.AbstractEventLoop) -> Sequence[Any]:
+        """Return the addresses; who comes while they are being looked up waits for that."""
+        async with self._looking:
+            if not self._addresses or loop.time() > self._stale:
+                self._addresses = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+                self._stale = loop.time() + FRESH
+            return self._addresses
+
+
+def trusted() -> ssl.SSLContext:
+    """Return TLS settings that verify names and certificates against the system's authorities; it reads files."""
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
