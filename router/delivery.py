@@ -1,16 +1,18 @@
 """Delivery: one subscription from its feed to its sink; the last station of an event's way.
 
-A feeder takes chunks and puts them on the agenda in batches, and revival what was parked before; calls take them off
-and deliver them, as many at once as the valve allows. What fails is tried again without keeping a call, then parked,
-then given up on, only what failed; it holds up nobody but its own subscription. The tally keeps what became of all.
+A feeder takes chunks and puts them on the agenda in batches, and revival what was parked before; workers take them off
+and deliver them, as many at once as the valve allows. A worker goes on with the next batch for as long as one may be
+tried: so a batch costs no task, and wakes nobody who has nothing to do. What fails is tried again without keeping a
+worker, then parked, then given up on, only what failed; it holds up nobody but its own subscription. The tally keeps
+what became of all.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Protocol
+from typing import Any
 
 import anyio
 import structlog
@@ -18,15 +20,16 @@ from anyio.abc import TaskGroup
 
 from router.agenda import Agenda, Work
 from router.bell import Bell
+from router.books import Books
 from router.breaker import BreakerPolicy
 from router.dispatch import Chunk
 from router.event import Batch
-from router.journal import Change, DeadLetter, Parked, Progress, State
+from router.journal import DeadLetter, Progress, State
 from router.plugin import Deliver, Sink, Step
 from router.preparation import cut, prepare
 from router.retry import Outcome, Policy, judge, pause
 from router.revival import Revival
-from router.settlement import put_off, refused
+from router.settlement import Left, leave
 from router.tally import Tally
 from router.valve import Valve
 
@@ -34,30 +37,6 @@ WINDOW = 2
 """Batches for each call in flight that are taken from the feed before the first of them is settled."""
 
 log = structlog.get_logger("delivery")
-
-
-class Books(Protocol):
-    """What a delivery needs of feed and journal, for its own subscription alone."""
-
-    async def take(self, limit: int) -> Chunk:
-        """Return the next chunk of about `limit` events, waiting until there is one."""
-        ...
-
-    def rewind(self, position: int) -> None:
-        """Make `take` start over from a position."""
-        ...
-
-    def commit(self, progress: Progress, change: Change) -> None:
-        """Keep the progress and the change."""
-        ...
-
-    async def parked(self, limit: int) -> Sequence[Parked]:
-        """Return the parked events that are due first."""
-        ...
-
-    def marks(self) -> Mapping[str, int]:
-        """Return the positions that the sink keeps of itself."""
-        ...
 
 
 class Delivery:
@@ -82,6 +61,9 @@ class Delivery:
         self._steps = steps
         self._books = books
         self._agenda = Agenda()
+        self._room = max(policy.batch, WINDOW * policy.in_flight * policy.batch)
+        self._satisfied = False
+        """Whether the feeder waits until there is room for more."""
         self._bell = Bell()
         self._stopping = anyio.Event()
 
@@ -178,15 +160,19 @@ class Delivery:
 
         While there is a batch for every call, what comes is left in the feed, where it grows into larger ones.
         """
-        limit = max(self.policy.batch, WINDOW * self.policy.in_flight * self.policy.batch)
         while True:
-            if self._agenda.open >= limit or self._agenda.ready >= self.policy.in_flight:
+            self._satisfied = not self._has_room
+            if self._satisfied:
                 await self._bell.wait()
                 continue
             chunk = await self._books.take(self.policy.batch)
             self._prepare(chunk)
             self.tally.advance()
             self._bell.ring()
+
+    @property
+    def _has_room(self) -> bool:
+        return self._agenda.open < self._room and self._agenda.ready < self.policy.in_flight
 
     def _prepare(self, chunk: Chunk) -> None:
         """Put what the steps leave of a chunk on the agenda, in batches."""
@@ -198,12 +184,12 @@ class Delivery:
             self._agenda.add(work)
 
     async def _drive(self, deliver: Deliver, tasks: TaskGroup) -> None:
-        """Start a call for each batch that may be tried, as many at once as the valve allows."""
+        """Start a worker for each batch that may be tried, as many at once as the valve allows."""
         while not self._stopping.is_set():
             work = self._admit(anyio.current_time())
             if isinstance(work, Work):
                 self.valve.take()
-                tasks.start_soon(self._call, deliver, work)
+                tasks.start_soon(self._work, deliver, work)
             else:
                 await self._bell.wait(work)
 
@@ -223,22 +209,43 @@ class Delivery:
             work = work.only([0], work.tries)
         return work
 
-    async def _call(self, deliver: Deliver, work: Work) -> None:
-        """Try a batch once, and note what became of it."""
-        slow = self.valve.pace(len(work.events), anyio.current_time())
+    async def _work(self, deliver: Deliver, work: Work) -> None:
+        """Try a batch, and then whatever may be tried next."""
+        now = anyio.current_time()
+        while True:
+            now = await self._call(deliver, work, now)
+            self.valve.leave()
+            following = None if self._stopping.is_set() else self._admit(now)
+            if not isinstance(following, Work):
+                break
+            work = following
+            self.valve.take()
+            feeder, another = self._satisfied and self._has_room, self._agenda.ready and not self.valve.full
+            if feeder or another:
+                self._bell.ring()
+        self._bell.ring()
+
+    async def _call(self, deliver: Deliver, work: Work, started: float) -> float:
+        """Try a batch once, and note what became of it; returns when it ended."""
+        slow = self.valve.pace(len(work.events), started)
         if slow:
             with anyio.move_on_after(slow):
                 await self._stopping.wait()
-        if not self._stopping.is_set():
-            self.valve.begin(len(work.events))
+            if self._stopping.is_set():
+                return started
             started = anyio.current_time()
-            outcome = judge(await self._attempt(deliver(work.events)), len(work.events))
-            now = anyio.current_time()
-            self.valve.end(work, outcome, now - started, now)
+        self.valve.begin(len(work.events))
+        error = await self._attempt(deliver(work.events))
+        outcome = judge(error, len(work.events))
+        now = anyio.current_time()
+        self.valve.end(work, outcome, now - started, now)
+        if error is None:
+            self._book(work)
+            self._agenda.leave(work)
+        else:
             self._tell(outcome)
             self._settle(work, outcome, now)
-        self.valve.leave()
-        self._bell.ring()
+        return now
 
     def _tell(self, outcome: Outcome) -> None:
         """Say in the log what failed; stop delivering to a destination that is gone."""
@@ -261,37 +268,20 @@ class Delivery:
             self._agenda.defer(work.lane, [work.only([i], work.tries) for i in range(len(work.events))])
             self._agenda.leave(work)
             return
-        again = work.only(outcome.again, work.tries + 1)
-        dead = [refused(work, i, error, time.time()) for i, error in outcome.refused]
-        parked: list[Parked] = []
-        if self._quick(again, outcome, whole=len(again.events) == len(work.events)):
-            if again.events:
-                self._agenda.again(again, now + pause(self.policy, again.tries, outcome.after))
-        else:
-            late = [put_off(self.policy, again, i, outcome, time.time()) for i in range(len(again.events))]
-            parked = [one for one in late if isinstance(one, Parked)]
-            dead += [one for one in late if isinstance(one, DeadLetter)]
-            again = again.only((), 0)
-        self._book(work, [*again.positions, *(one.position for one in (*parked, *dead))], parked, dead)
-        if not again.events:
+        wait = self.policy.ordered or self.state != "active" or self.valve.breaker.state != "closed"
+        left = leave(self.policy, work, outcome, time.time(), wait=wait)
+        if left.again.events:
+            self._agenda.again(left.again, now + pause(self.policy, left.again.tries, outcome.after))
+        self._book(work, left)
+        if not left.again.events:
             self._agenda.leave(work)
 
-    def _quick(self, again: Work, outcome: Outcome, *, whole: bool) -> bool:
-        """Say whether what failed is tried again soon, rather than parked.
-
-        In order, it always waits. While the breaker is not closed tries are not used up, and a whole batch that
-        failed as one says that the destination is down: parking thousands would help nobody.
-        """
-        if self.policy.ordered or self.state != "active" or self.valve.breaker.state != "closed":
-            return True
-        return again.tries < self.policy.tries or (outcome.whole and whole and len(again.events) > 1)
-
-    def _book(self, work: Work, left: Sequence[int], parked: Sequence[Parked], dead: Sequence[DeadLetter]) -> None:
-        """Enter in the tally what the try settled: all but `left` is delivered."""
-        others = set(left)
-        delivered = [position for position in work.positions if position not in others]
+    def _book(self, work: Work, left: Left | None = None) -> None:
+        """Enter in the tally what the try settled: all that it did not leave is delivered."""
+        delivered, parked, dead = (work.positions, (), ()) if left is None else left.settled(work)
         self._agenda.settle(len(delivered) + len(parked) + len(dead))
-        self.tally.enter(work, delivered, parked, dead)
+        if self.tally.enter(work, delivered, parked, dead):
+            self._bell.ring()
 
     async def _attempt(self, call: Coroutine[Any, Any, None]) -> Exception | None:
         """Await a plugin's coroutine and return its error."""

@@ -6,11 +6,45 @@ anew whenever it is tried.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import msgspec
+
 from router.agenda import Work
 from router.errors import Reject
 from router.event import UNDECODABLE
 from router.journal import DeadLetter, Kind, Parked
 from router.retry import Outcome, Policy, parking
+
+
+class Left(msgspec.Struct, frozen=True):
+    """What a try left of a batch: what is tried again soon, what is parked, what is given up on."""
+
+    again: Work
+    parked: Sequence[Parked]
+    dead: Sequence[DeadLetter]
+
+    def settled(self, work: Work) -> tuple[Sequence[int], Sequence[Parked], Sequence[DeadLetter]]:
+        """Return the positions that were delivered, what is parked, and what is given up on."""
+        others = {*self.again.positions, *(one.position for one in (*self.parked, *self.dead))}
+        return [position for position in work.positions if position not in others], self.parked, self.dead
+
+
+def leave(policy: Policy, work: Work, outcome: Outcome, now: float, *, wait: bool) -> Left:
+    """Say what becomes of the events that a try did not deliver; with `wait`, none of them is parked.
+
+    Tries are not used up while a whole batch fails as one: that says that the destination is down, and parking
+    thousands would help nobody.
+    """
+    again = work.only(outcome.again, work.tries + 1)
+    dead = [refused(work, i, error, now) for i, error in outcome.refused]
+    down = outcome.whole and len(again.events) == len(work.events) > 1
+    if wait or down or again.tries < policy.tries:
+        return Left(again, (), dead)
+    late = [put_off(policy, again, i, outcome, now) for i in range(len(again.events))]
+    parked = [one for one in late if isinstance(one, Parked)]
+    dead += [one for one in late if isinstance(one, DeadLetter)]
+    return Left(again.only((), 0), parked, dead)
 
 
 def put_off(policy: Policy, work: Work, index: int, outcome: Outcome, now: float) -> Parked | DeadLetter:

@@ -73,26 +73,25 @@ class Tally:
         self._mourn(dead)
         self._window.settle(slot, filtered=filtered, dead=dead)
 
-    def advance(self, *, whole: bool = False) -> None:
-        """Move the mark over what is settled, and commit it."""
+    def advance(self, *, whole: bool = False) -> bool:
+        """Move the mark over what is settled, and commit it; returns whether that changed what is parked."""
         change = self._window.advance()
-        if change is not None:
-            self._commit(change, whole=whole)
+        return change is not None and self._commit(change, whole=whole)
 
     def skip(self, head: int) -> None:
         """Note that nothing up to `head` is wanted; only while idle."""
         self._window.skip(head)
         self.advance()
 
-    def enter(self, work: Work, delivered: Sequence[int], parked: Sequence[Parked], dead: Sequence[DeadLetter]) -> None:
-        """Note what a try settled of a batch."""
+    def enter(self, work: Work, delivered: Sequence[int], parked: Sequence[Parked], dead: Sequence[DeadLetter]) -> bool:
+        """Note what a try settled of a batch; returns whether that changed what is parked."""
         self._mourn(dead)
         if work.slot is not None:
             self._window.settle(work.slot, delivered=len(delivered), parked=parked, dead=dead)
-            self.advance(whole=True)
-        elif settled := len(delivered) + len(parked) + len(dead):
-            self.reviving -= settled
-            self._commit(self._window.revive(delivered, parked, dead), whole=True)
+            return self.advance(whole=True)
+        settled = len(delivered) + len(parked) + len(dead)
+        self.reviving -= settled
+        return settled > 0 and self._commit(self._window.revive(delivered, parked, dead), whole=True)
 
     def leave_out_parked(self, filtered: Sequence[int], dead: Sequence[DeadLetter]) -> None:
         """Note which parked events the steps of today leave out, and which they fail on."""
@@ -123,12 +122,18 @@ class Tally:
         """Forget dead letters; their count stays."""
         self._commit(Change(undead=[letter.position for letter in letters]))
 
-    def _commit(self, change: Change, *, whole: bool = False) -> None:
-        """Keep progress and change; and the sink's positions, if they are those of what is settled."""
+    def _commit(self, change: Change, *, whole: bool = False) -> bool:
+        """Keep progress and change; and the sink's positions, if they are those of what is settled.
+
+        Returns whether that changed what is parked.
+        """
         if whole and self._marks:
             change, self._marks = replace(change, marks=self._marks), {}
-        self.due = min([self.due, *(one.due for one in change.parked)])
         self._commit_to(self.progress, change)
+        if not change.parked:
+            return bool(change.unparked)
+        self.due = min(self.due, *(one.due for one in change.parked))
+        return True
 
     def _mourn(self, letters: Sequence[DeadLetter]) -> None:
         for letter in letters:

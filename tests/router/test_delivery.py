@@ -205,6 +205,49 @@ async def test_as_many_calls_as_allowed_are_in_flight_and_the_mark_waits_for_the
     assert books.progress.delivered == 8
 
 
+async def test_what_is_parked_is_looked_for_on_time_while_its_subscription_is_busy(clock: None) -> None:
+    class Watched(Books):
+        looks: ClassVar[list[float]] = []
+
+        async def parked(self, limit: int) -> Sequence[Parked]:
+            self.looks.append(anyio.current_time())
+            return await super().parked(limit)
+
+    poison = ids("a")[0]
+    sink = Scripted(calls=[], takes=1.0, answer=lambda batch: OSError("x") if batch[0].id == poison else None)
+    books = Watched(chunk(1, "abc"), chunk(4, "defghijklmnopqrstuvwxyz" * 4))
+    async with running(delivery(sink, books, Policy(batch=1, tries=1, schedule=[5.0]))):
+        await anyio.sleep(50)
+    parked = sink.calls[0][0] + sink.takes
+    assert [look for look in books.looks if parked + 5 <= look < parked + 8]
+
+
+async def test_a_destination_that_is_back_gets_as_many_calls_at_once_as_before() -> None:
+    class Back(Sink, frozen=True, kw_only=True):
+        async def deliver(self, batch: Batch) -> None:
+            if anyio.current_time() - start < 100:
+                raise OSError("down")
+            await anyio.sleep(1)
+
+    start = trio.current_time()
+    books = Books(chunk(1, "abcdefghijklmnopqrstuvwxyz" * 4))
+    async with running(delivery(Back(), books, Policy(in_flight=4, batch=1, tries=10_000, retry_max=1.0))):
+        await anyio.sleep(200)  # the breaker's probe at 136 s is the first call that works
+        assert books.progress.delivered == 104
+
+
+async def test_the_next_chunk_is_read_while_the_last_one_is_delivered() -> None:
+    class Slow(Books):
+        async def take(self, limit: int) -> Chunk:
+            await anyio.sleep(1)
+            return await super().take(limit)
+
+    books = Slow(*(chunk(1 + 20 * i, "abcdefghijklmnopqrst") for i in range(10)))
+    async with running(delivery(Scripted(calls=[], takes=1.0), books, Policy(in_flight=4, batch=1))):
+        await anyio.sleep(55)
+        assert books.progress.delivered == 200
+
+
 async def test_stopping_finishes_what_is_in_flight_and_tries_nothing_again() -> None:
     books = Books(chunk(1, "a"), chunk(2, "b"))
     sink = Scripted(calls=[], takes=5.0)
