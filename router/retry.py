@@ -76,10 +76,14 @@ def judge(error: Exception | None, size: int) -> Outcome:  # noqa: PLR0911 - a t
 
 
 def _judge_partial(error: Partial) -> Outcome:
-    again = {i: e for i, e in sorted(error.errors.items()) if isinstance(e, Retry)}
-    refused = [(i, e) for i, e in sorted(error.errors.items()) if isinstance(e, Reject)]
-    waits = [e.after for e in again.values() if e.after is not None]
-    return Outcome(list(again), refused, max(waits, default=None), next((e.reason for e in again.values()), ""))
+    """Say what is left of a batch that failed in part; gone for one of its events is gone for all."""
+    errors = sorted(error.errors.items())
+    refused = [(i, e) for i, e in errors if isinstance(e, Reject) and e.status != GONE]
+    again = {i: e for i, e in errors if isinstance(e, Retry) or e.status == GONE}
+    waits = [e.after for e in again.values() if isinstance(e, Retry) and e.after is not None]
+    reason = next((e.reason for e in again.values()), "")
+    gone = any(isinstance(e, Reject) for e in again.values())
+    return Outcome(list(again), refused, max(waits, default=None), reason, gone=gone)
 
 
 def pause(policy: Policy, tries: int, after: float | None) -> float:

@@ -24,6 +24,7 @@ import re
 import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from typing import ClassVar, Literal
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -125,14 +126,15 @@ class _Requests:
 
 
 async def _deliver_in_turn(client: Client, requests: _Requests, batch: Batch) -> None:
-    """Post one event after the other; what follows one to try again is not tried, which keeps the order."""
+    """Post one event after the other; what follows one to try again, or a 410, is not tried: that keeps the order."""
     errors: dict[int, Retry | Reject] = {}
     for index, event in enumerate(batch):
         try:
             await _post(client, requests, event)
-        except Reject as error:
-            errors[index] = error
-        except Retry as error:
+        except (Retry, Reject) as error:
+            if isinstance(error, Reject) and error.status != HTTPStatus.GONE:
+                errors[index] = error
+                continue
             errors.update(dict.fromkeys(range(index, len(batch)), error))
             break
     raise_for(errors, len(batch))

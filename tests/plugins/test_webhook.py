@@ -230,6 +230,17 @@ async def test_a_batch_is_posted_in_turn_and_ends_at_the_first_to_try_again(rece
     assert len(receiver.requests) == 3
 
 
+async def test_a_batch_ends_at_an_endpoint_that_is_gone(receiver: Receiver) -> None:
+    receiver.answers = [web.Response(status=s) for s in (200, 410)]
+    async with Webhook(url=Secret(receiver.url)).open() as deliver:
+        with pytest.raises(Partial) as caught:
+            await deliver(make_events(4))
+    assert [(index, getattr(error, "status", None)) for index, error in caught.value.errors.items()] == [
+        (1, 410), (2, 410), (3, 410),
+    ]  # fmt: skip
+    assert len(receiver.requests) == 2
+
+
 async def test_no_secret_is_in_an_error_even_if_the_answer_repeats_it(receiver: Receiver) -> None:
     secrets = [WHSEC, "previous-one", "Bearer t0ken", "T0KEN"]
     receiver.answers = [web.Response(status=400, text=f"Cannot POST /hooks/T0KEN {WHSEC} Bearer t0ken previous-one")]

@@ -390,6 +390,19 @@ async def test_a_destination_that_is_gone_is_left_alone_until_resumed(clock: Non
     assert (books.progress.state, books.progress.delivered) == ("active", 2)
 
 
+async def test_a_destination_that_is_gone_in_the_middle_of_a_batch_makes_no_dead_letters(clock: None) -> None:
+    gone = {index: Reject("gone", status=410) for index in (1, 2)}
+    books, sink = Books(chunk(1, "abc")), Scripted(calls=[], script=[Partial(gone), None])
+    async with running(delivery(sink, books)) as subject:
+        await anyio.sleep(86400)
+        assert len(sink.calls) == 1
+        assert (books.progress.state, books.progress.dead) == ("gone", 0)
+        subject.turn("active")
+        await anyio.sleep(100)
+    assert sink.batches == [ids("abc"), ids("bc")]
+    assert books.progress.delivered == 3
+
+
 async def test_what_is_paused_by_hand_waits() -> None:
     books, sink = Books(chunk(1, "a")), Scripted(calls=[])
     subject = delivery(sink, books)
