@@ -39,13 +39,16 @@ class Work(msgspec.Struct, frozen=True):
         return (self.originals or self.events)[index]
 
     def part(self, start: int, stop: int) -> Work:
-        """Leave only the events from one index to before another."""
-        return msgspec.structs.replace(
-            self,
-            positions=self.positions[start:stop],
-            events=self.events[start:stop],
-            troubles=self.troubles[start:stop],
-            originals=self.originals[start:stop],
+        """Leave only the events from one index to before another; made by hand, since each event may be a batch."""
+        return Work(
+            self.slot,
+            self.positions[start:stop],
+            self.events[start:stop],
+            self.first_try,
+            self.tries,
+            self.troubles[start:stop] if self.troubles else (),
+            self.lane,
+            self.originals[start:stop] if self.originals else (),
         )
 
     def only(self, indices: Sequence[int], tries: int) -> Work:

@@ -87,7 +87,10 @@ class Webhook(Sink, frozen=True, kw_only=True):
         async with Client.opened(Dialler(requests.url, tls), self.timeout, wanted=_WANTED) as client:
 
             async def deliver(batch: Batch) -> None:
-                await _deliver_in_turn(client, requests, batch)
+                if len(batch) == 1:
+                    await _post(client, requests, batch[0])
+                else:
+                    await _deliver_in_turn(client, requests, batch)
 
             yield deliver
 
@@ -101,7 +104,7 @@ class _Requests:
         self.origin = _origin(parts)
         self.timeout = sink.timeout
         self._raw = sink.form == "raw"
-        self._keys = list(_keys(sink))
+        self._signers = [hmac.new(key, digestmod="sha256") for key in _keys(sink)]
         headers = {
             "User-Agent": "directmail-router",
             "Content-Type": "application/octet-stream" if self._raw else "application/json",
@@ -118,11 +121,18 @@ class _Requests:
         body = bytes(event.raw) if self._raw else event.json()
         name = event.id.encode()
         lines = b"Webhook-Id: %b\r\nWebhook-Timestamp: %d\r\n" % (name, now)
-        if self._keys:
+        if self._signers:
             signed = b"%b.%d.%b" % (name, now, body)
-            digests = [b"v1," + base64.b64encode(hmac.digest(key, signed, "sha256")) for key in self._keys]
-            lines += b"Webhook-Signature: %b\r\n" % b" ".join(digests)
+            signatures = b" ".join([_signature(signer, signed) for signer in self._signers])
+            lines += b"Webhook-Signature: %b\r\n" % signatures
         return self._requests.render(lines, body)
+
+
+def _signature(signer: hmac.HMAC, signed: bytes) -> bytes:
+    """Sign with a signer that has its key already, which is faster than `hmac.digest`."""
+    mine = signer.copy()
+    mine.update(signed)
+    return b"v1," + base64.b64encode(mine.digest())
 
 
 async def _deliver_in_turn(client: Client, requests: _Requests, batch: Batch) -> None:

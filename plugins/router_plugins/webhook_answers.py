@@ -14,12 +14,13 @@ EXCERPT = 200
 """Characters of an answer that go into an error."""
 SHORT = 4
 """Characters below which a secret is not looked for in answers: it would be found in every word."""
+_OK, _REDIRECT = 200, 300
 _TRY_AGAIN = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
 
 
 def is_success(status: int) -> bool:
     """Whether the endpoint took the event. Source: RFC 9110 section 15.3."""
-    return HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES
+    return _OK <= status < _REDIRECT
 
 
 def outcome(status: int, after: str, said: str, now: float) -> Retry | Reject:
