@@ -40,13 +40,35 @@ class Keys(Protocol):
         ...
 
 
-class _Document(msgspec.Struct, frozen=True, rename="pascal"):
-    """The file, in the words of STS's AssumeRole; other keys are ignored."""
+class Document(msgspec.Struct, frozen=True, rename="pascal"):
+    """A temporary key in the words of STS's AssumeRole; other keys are ignored. `expiration` has a zone."""
 
-    access_key_id: str
-    access_key_secret: Secret
+    access_key_id: str = ""
+    access_key_secret: Secret = Secret("")
     security_token: Secret | None = None
     expiration: datetime | None = None
+    code: str = "Success"
+
+    def credentials(self) -> Credentials:
+        """Return the key."""
+        return Credentials(self.access_key_id, self.access_key_secret, self.security_token)
+
+
+def document_of(text: bytes) -> Document:
+    """Read a document; raises ValueError, which never shows any of it, where it has no key."""
+    try:
+        document = msgspec.json.decode(text, type=Document, dec_hook=_secret)
+    except msgspec.ValidationError as error:  # names the field and the type
+        raise ValueError(f"not a key as STS gives it: {error}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise ValueError("no JSON") from None
+    if document.code != "Success":
+        raise ValueError(f"Code is {document.code[:100]!r}, not 'Success'")
+    if not document.access_key_id or not document.access_key_secret:
+        raise ValueError("AccessKeyId or AccessKeySecret is missing or empty")
+    if document.expiration is not None and document.expiration.tzinfo is None:
+        raise ValueError("Expiration has no zone")
+    return document
 
 
 class CredentialsFile:
@@ -61,7 +83,7 @@ class CredentialsFile:
         self._path = path
         self._now = now
         self._seen: tuple[int, int, int] | None = None
-        self._document: _Document | None = None
+        self._document: Document | None = None
 
     def current(self) -> Credentials:
         """Return the key in the file; raises `CredentialsError` where there is none that is still good."""
@@ -76,7 +98,7 @@ class CredentialsFile:
             raise CredentialsError(f"{self._path}: holds no access key")
         if document.expiration is not None and document.expiration.timestamp() <= self._now():
             raise CredentialsError(f"{self._path}: the access key expired at {document.expiration.isoformat()}")
-        return Credentials(document.access_key_id, document.access_key_secret, document.security_token)
+        return document.credentials()
 
     def _look(self) -> None:
         """Read the file if it is another one than the last."""
@@ -84,12 +106,8 @@ class CredentialsFile:
         seen = (status.st_ino, status.st_mtime_ns, status.st_size)
         if seen == self._seen:
             return
-        document = msgspec.json.decode(self._path.read_bytes(), type=_Document, dec_hook=_secret)
-        if not document.access_key_id or not document.access_key_secret:
-            raise ValueError("AccessKeyId or AccessKeySecret is empty")
-        if document.expiration is not None and document.expiration.tzinfo is None:
-            raise ValueError("Expiration has no zone")
-        self._seen, self._document = seen, document
+        self._document = document_of(self._path.read_bytes())
+        self._seen = seen
 
 
 def _secret(kind: type, value: object) -> Secret:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from math import ceil
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 import anyio
 import msgspec
@@ -16,9 +15,10 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from router import ConfigError, Count, Emit, Message, Retry, Secret, Source
 from router.units import Duration
-from router_plugins.mns.client import LOST_LEASE, QueueClient, Retries, open_queue
+from router_plugins.mns.access import QueueAccess
+from router_plugins.mns.client import LOST_LEASE, QueueClient, Retries
 from router_plugins.mns.complaints import Complaints
-from router_plugins.mns.credentials import Credentials, CredentialsError, CredentialsFile, Keys
+from router_plugins.mns.credentials import CredentialsError
 from router_plugins.mns.errors import MnsAnswerError, MnsError, MnsUnreachableError
 from router_plugins.mns.grace import within_grace
 from router_plugins.mns.wire import Fault, MnsMessage
@@ -37,8 +37,9 @@ class MnsQueue(Source, frozen=True, kw_only=True):
     Counts: `lost_lease` (deleted too late: the message comes again and is dropped as a duplicate), `delete_failed`
     (likewise), `lease_extended` (hidden longer, as storing takes long), `unreadable` (an answer that is no XML: after
     it, messages are received one by one for a while, so that one of them holds up no others), `no_credentials`
-    (no access key that is still good), `extend_failed`, `unavailable` (the router could not store), `refused` (the
-    service said no), `unreachable`, `early_empty` (the service did not wait: too many long polls on the queue).
+    (no access key that is still good), `refresh_failed` (no new one from `credentials_uri`; the last may still be
+    good), `extend_failed`, `unavailable` (the router could not store), `refused` (the service said no),
+    `unreachable`, `early_empty` (the service did not wait: too many long polls on the queue).
     """
 
     endpoint: str
@@ -53,6 +54,9 @@ class MnsQueue(Source, frozen=True, kw_only=True):
     """The token that belongs to a temporary key (STS)."""
     credentials_file: Path | None = None
     """Instead of these: JSON `{AccessKeyId, AccessKeySecret, SecurityToken, Expiration}`, read when it changes."""
+    credentials_uri: Secret | None = None
+    """Or an address that gives the same, renewed ahead of the expiration: `${ALIBABA_CLOUD_CREDENTIALS_URI}`, or
+    `http://100.100.100.200/latest/meta-data/ram/security-credentials/ROLE` on an ECS instance."""
     signature: Literal["v2", "v4"] = "v2"
     """The version of requests' signatures; v4 needs the `region`."""
     region: str = ""
@@ -72,45 +76,21 @@ class MnsQueue(Source, frozen=True, kw_only=True):
 
     def check(self) -> None:
         """Refuse an endpoint that is no URL of a host, and a queue without a name."""
-        parts = urlsplit(self.endpoint)
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.path.strip("/"):
-            raise ConfigError(
-                "endpoint", f"{self.endpoint!r} is no endpoint", "https://ACCOUNT.mns.REGION.aliyuncs.com"
-            )
-        if not self.queue or "/" in self.queue:
-            raise ConfigError("queue", f"{self.queue!r} is no name of a queue")
+        self._access().check()
         for field in ("pause", "slow_retry"):
             if getattr(self, field) <= 0:
                 raise ConfigError(field, "must be more than 0")
         if not 1 <= self.lease <= _LONGEST_LEASE:
             raise ConfigError("lease", f"must be from 1 s to {_LONGEST_LEASE} s")
-        if self.signature == "v4" and not self.region:
-            raise ConfigError("region", "is needed for v4 signatures", "like cn-hangzhou")
-        self._check_key()
-
-    def _check_key(self) -> None:
-        """Refuse two keys at once, half of one, and a file that holds none."""
-        given = bool(self.access_key_id), bool(self.access_key_secret)
-        if self.credentials_file is None:
-            if given != (True, True):
-                raise ConfigError("access_key_id", "a key needs its id and its secret", "or give credentials_file")
-            return
-        if any(given) or self.security_token is not None:
-            raise ConfigError("credentials_file", "stands beside another access key", "give one of the two")
-        try:
-            CredentialsFile(self.credentials_file).current()
-        except CredentialsError as error:
-            raise ConfigError("credentials_file", str(error), "JSON {AccessKeyId, AccessKeySecret, ...}") from error
 
     async def run(self, emit: Emit, ready: Callable[[], None], count: Count) -> None:
         """Poll until cancelled."""
         retries = Retries(shortest=min(1.0, self.slow_retry), longest=self.slow_retry)
-        region = self.region if self.signature == "v4" else ""
         complain = Complaints(count, f"trouble with the queue {self.queue}")
         safe, stored = anyio.create_memory_object_stream[list[str]](self.pollers)
         last = anyio.CancelScope(shield=True)
         async with (
-            open_queue(self.endpoint, self.queue, self._keys(), retries=retries, region=region) as client,
+            self._access().open(retries, complain) as client,
             stored,
             anyio.create_task_group() as deleters,
         ):
@@ -124,10 +104,18 @@ class MnsQueue(Source, frozen=True, kw_only=True):
             finally:
                 last.deadline = anyio.current_time() + GRACE
 
-    def _keys(self) -> Keys:
-        if self.credentials_file is not None:
-            return CredentialsFile(self.credentials_file)
-        return Credentials(self.access_key_id, self.access_key_secret, self.security_token)
+    def _access(self) -> QueueAccess:
+        return QueueAccess(
+            endpoint=self.endpoint,
+            queue=self.queue,
+            access_key_id=self.access_key_id,
+            access_key_secret=self.access_key_secret,
+            security_token=self.security_token,
+            credentials_file=self.credentials_file,
+            credentials_uri=self.credentials_uri,
+            signature=self.signature,
+            region=self.region,
+        )
 
     async def _poll(
         self, client: QueueClient, emit: Emit, safe: MemoryObjectSendStream[list[str]], complain: Complaints
