@@ -186,21 +186,16 @@ def _described(queue: Queue) -> str:
 
 def _lease(lease: Lease) -> str:
     """Write a message; a peek has no handle and no time of becoming visible."""
-    message = lease.message
-    handle = {"ReceiptHandle": lease.handle} if lease.handle else {}
-    visible = {"NextVisibleTime": _milliseconds(lease.next_visible)} if lease.handle else {}
-    fields = {
-        "MessageId": message.message_id,
-        **handle,
-        "MessageBodyMD5": message.body_md5,
-        "MessageBody": message.body,
-        "EnqueueTime": _milliseconds(message.enqueued),
-        **visible,
-        "FirstDequeueTime": _milliseconds(lease.first_dequeued),
-        "DequeueCount": lease.dequeues,
-        "Priority": message.priority,
-    }
-    return xml.leaves(fields) + message.extra
+    message, handle, visible = lease.message, "", ""
+    if lease.handle:
+        handle = f"<ReceiptHandle>{lease.handle}</ReceiptHandle>"
+        visible = f"<NextVisibleTime>{_milliseconds(lease.next_visible)}</NextVisibleTime>"
+    return (
+        f"<MessageId>{message.message_id}</MessageId>{handle}<MessageBodyMD5>{message.body_md5}</MessageBodyMD5>"
+        f"{xml.leaf('MessageBody', message.body)}<EnqueueTime>{_milliseconds(message.enqueued)}</EnqueueTime>{visible}"
+        f"<FirstDequeueTime>{_milliseconds(lease.first_dequeued)}</FirstDequeueTime>"
+        f"<DequeueCount>{lease.dequeues}</DequeueCount><Priority>{message.priority}</Priority>{message.extra}"
+    )
 
 
 def _receipt(stored: Stored) -> str:

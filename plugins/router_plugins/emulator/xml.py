@@ -7,10 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, cast
 from xml.sax.saxutils import escape
 
-from defusedxml import DefusedXmlException
-from defusedxml.ElementTree import ParseError, fromstring
-
 from router_plugins.emulator.errors import ServiceError
+from router_plugins.mns import markup
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -23,6 +21,8 @@ _DEEPEST = 8
 _UNSPEAKABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that XML 1.0 has no way to write, not even as a reference."""
 
+_SPECIAL = re.compile("[&<>\r]")
+
 
 def parse(body: bytes, root: str) -> Element:
     """Return the root element of a request body; raise `MalformedXML` for anything else than a `root` document.
@@ -30,8 +30,8 @@ def parse(body: bytes, root: str) -> Element:
     Namespaces are never looked at: clients disagree on them (PROTOCOL 1.5).
     """
     try:
-        element: Element = fromstring(body)
-    except (ParseError, DefusedXmlException, ValueError) as error:
+        element = markup.parse(body)
+    except ValueError as error:
         raise ServiceError("MalformedXML") from error
     if _deeper_than(element, _DEEPEST):
         raise ServiceError("MalformedXML")
@@ -107,7 +107,7 @@ def check_writable(text: str) -> None:
 
 def _text(text: str) -> str:
     """Escape; a carriage return becomes a reference, or a parser would read it as a line feed."""
-    return escape(text, {"\r": "&#13;"})
+    return escape(text, {"\r": "&#13;"}) if _SPECIAL.search(text) else text
 
 
 def _written(element: Element) -> str:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
-from xml.etree.ElementTree import ParseError
 from xml.sax.saxutils import escape
 
 import msgspec
-from defusedxml import DefusedXmlException
-from defusedxml.ElementTree import fromstring
+
+from router_plugins.mns import markup
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -39,10 +38,9 @@ class Fault(msgspec.Struct, frozen=True, gc=False):
 def read(body: bytes) -> Element:
     """Parse an answer; raises ValueError for what is no XML, and for entities and the like."""
     try:
-        root: Element = fromstring(body)
-    except (ParseError, DefusedXmlException, LookupError) as error:
+        return markup.parse(body)
+    except ValueError as error:
         raise ValueError(f"not an answer of MNS: {error}") from error
-    return root
 
 
 def messages_of(root: Element) -> list[MnsMessage]:
@@ -92,7 +90,7 @@ def faults_of(root: Element) -> list[Fault]:
 
 def texts_of(element: Element) -> dict[str, str]:
     """Return the texts of an element's children by local name."""
-    return {_local(child): child.text or "" for child in element}
+    return {child.tag.rpartition("}")[2]: child.text or "" for child in element}
 
 
 def receipt_handles(handles: Sequence[str]) -> bytes:
