@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import anyio
 
-from router import ConfigError, Secret
+from router import ConfigError, Secret, Sink, Source
 from router_plugins.mns.client import QueueClient, Retries, open_queue
 from router_plugins.mns.complaints import Complaints
 from router_plugins.mns.credentials import Credentials, CredentialsError, CredentialsFile, Keys
@@ -83,6 +83,11 @@ class QueueAccess(NamedTuple):
             yield await stack.enter_async_context(
                 open_queue(self.endpoint, self.queue, keys, retries=retries, region=region)
             )
+
+
+def access_of(plugin: Source | Sink) -> QueueAccess:
+    """Return the fields of `mns_queue` that say where the queue is, and with which key."""
+    return QueueAccess(**{field: getattr(plugin, field) for field in QueueAccess._fields})
 
 
 @asynccontextmanager

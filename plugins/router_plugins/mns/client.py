@@ -121,9 +121,11 @@ class QueueClient:
         answer = await self._request("POST", f"{self._queue}/messages", document)
         return _understood(answer, lambda root: wire.texts_of(root)["MessageId"])
 
-    async def send_batch(self, bodies: Sequence[str]) -> list[str | Fault]:
+    async def send_batch(
+        self, bodies: Sequence[str], *, delay: int | None = None, priority: int | None = None
+    ) -> list[str | Fault]:
         """Send up to 16 messages of 64 KiB together; return for each its id, or why it was refused."""
-        document = wire.messages(bodies)
+        document = wire.messages(bodies, delay=delay, priority=priority)
         try:
             outcome = _understood(await self._request("POST", f"{self._queue}/messages", document), wire.outcomes_of)
         except PartialFailureError as error:  # which status it has is not known (PROTOCOL 1.6)

@@ -15,7 +15,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from router import ConfigError, Count, Emit, Message, Retry, Secret, Source
 from router.units import Duration
-from router_plugins.mns.access import QueueAccess
+from router_plugins.mns.access import access_of
 from router_plugins.mns.client import LOST_LEASE, QueueClient, Retries
 from router_plugins.mns.complaints import Complaints
 from router_plugins.mns.credentials import CredentialsError
@@ -76,7 +76,7 @@ class MnsQueue(Source, frozen=True, kw_only=True):
 
     def check(self) -> None:
         """Refuse an endpoint that is no URL of a host, and a queue without a name."""
-        self._access().check()
+        access_of(self).check()
         for field in ("pause", "slow_retry"):
             if getattr(self, field) <= 0:
                 raise ConfigError(field, "must be more than 0")
@@ -90,7 +90,7 @@ class MnsQueue(Source, frozen=True, kw_only=True):
         safe, stored = anyio.create_memory_object_stream[list[str]](self.pollers)
         last = anyio.CancelScope(shield=True)
         async with (
-            self._access().open(retries, complain) as client,
+            access_of(self).open(retries, complain) as client,
             stored,
             anyio.create_task_group() as deleters,
         ):
@@ -103,19 +103,6 @@ class MnsQueue(Source, frozen=True, kw_only=True):
                     ready()
             finally:
                 last.deadline = anyio.current_time() + GRACE
-
-    def _access(self) -> QueueAccess:
-        return QueueAccess(
-            endpoint=self.endpoint,
-            queue=self.queue,
-            access_key_id=self.access_key_id,
-            access_key_secret=self.access_key_secret,
-            security_token=self.security_token,
-            credentials_file=self.credentials_file,
-            credentials_uri=self.credentials_uri,
-            signature=self.signature,
-            region=self.region,
-        )
 
     async def _poll(
         self, client: QueueClient, emit: Emit, safe: MemoryObjectSendStream[list[str]], complain: Complaints

@@ -100,18 +100,23 @@ def receipt_handles(handles: Sequence[str]) -> bytes:
 
 def message(body: str, *, delay: int | None = None, priority: int | None = None) -> bytes:
     """Write the body of a send; `delay` is in seconds (0..604800), `priority` 1 (first) to 16."""
-    parts = [f"<MessageBody>{escape(body)}</MessageBody>"]
-    if delay is not None:
-        parts.append(f"<DelaySeconds>{delay}</DelaySeconds>")
-    if priority is not None:
-        parts.append(f"<Priority>{priority}</Priority>")
-    return _document("Message", "".join(parts))
+    return _document("Message", _parts_of(body) + _options(delay, priority))
 
 
-def messages(bodies: Sequence[str]) -> bytes:
-    """Write the body of a batch send."""
-    each = (f"<Message><MessageBody>{escape(body)}</MessageBody></Message>" for body in bodies)
-    return _document("Messages", "".join(each))
+def messages(bodies: Sequence[str], *, delay: int | None = None, priority: int | None = None) -> bytes:
+    """Write the body of a batch send, with the same delay and priority for all."""
+    options = _options(delay, priority)
+    return _document("Messages", "".join(f"<Message>{_parts_of(body)}{options}</Message>" for body in bodies))
+
+
+def _parts_of(body: str) -> str:
+    """Write a body; a carriage return as a reference, or a parser would read it as a line feed."""
+    return f"<MessageBody>{escape(body, {chr(13): '&#13;'})}</MessageBody>"
+
+
+def _options(delay: int | None, priority: int | None) -> str:
+    options = "" if delay is None else f"<DelaySeconds>{delay}</DelaySeconds>"
+    return options if priority is None else f"{options}<Priority>{priority}</Priority>"
 
 
 def _document(name: str, inner: str) -> bytes:
