@@ -15,13 +15,17 @@ import time
 from array import array
 from collections import Counter
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 
 from benchmarks.messages import Request
 from benchmarks.process import LOAD_CORE
 
 Address = tuple[str, int]
+
+
+CLOSED = -1
+"""In place of a status: the server closed the connection."""
 
 
 class Answers:
@@ -32,7 +36,7 @@ class Answers:
         self.seconds = array("d")
         self.times = array("d")
         self.refused: Counter[int] = Counter()
-        """Other answers, by status."""
+        """Other answers, by status; `CLOSED` for connections that were closed without one."""
         self.elapsed = 0.0
         self.cpu_seconds = 0.0
         """What the load itself used: it cannot make more requests than one core has time for."""
@@ -66,28 +70,38 @@ class _Line:
 
     def __init__(self, address: Address) -> None:
         self.sock = socket.create_connection(address, 30)
+        self.sock.settimeout(None)  # with one, each call would ask first whether the socket is ready
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.number = 0
         self.began = 0.0
+        self.last = False
+        """Whether the server has said, or shown, that it takes no more requests here."""
         self._rest = b""
 
     def send(self, number: int, request: bytes, began: float) -> None:
         self.number = number
         self.began = began
-        self.sock.sendall(request)
+        with suppress(ConnectionError):  # seen again by `receive`, behind an answer that may have come before
+            self.sock.sendall(request)
 
     def receive(self) -> int:
-        """Return the status of the answer, or 0 while it is not whole."""
-        data = self.sock.recv(65536)
+        """Return the status of the answer, `CLOSED`, or 0 while it is not whole."""
+        try:
+            data = self.sock.recv(65536)
+        except ConnectionError:
+            data = b""
         if not data:
-            raise ConnectionError("the server closed a connection")
+            self.last = True
+            return CLOSED
         data = self._rest + data
         head, found, rest = data.partition(b"\r\n\r\n")
         if not found or not _whole(head, rest):
             self._rest = data
             return 0
         self._rest = b""
-        return int(data[9:12])
+        status = int(data[9:12])
+        self.last = status >= 300 and b"connection: close" in head.lower()  # servers that take a result keep it open
+        return status
 
 
 def _whole(head: bytes, rest: bytes) -> bool:
@@ -105,11 +119,29 @@ class _Lines:
     """All connections, and one wait for those that have an answer."""
 
     def __init__(self, address: Address, connections: int) -> None:
+        self._address = address
         self._epoll = select.epoll()
-        lines = [_Line(address) for _ in range(connections)]
-        self.all = {line.sock.fileno(): line for line in lines}
-        for handle in self.all:
-            self._epoll.register(handle, select.EPOLLIN)
+        self.all: dict[int, _Line] = {}
+        for _ in range(connections):
+            self.open()
+
+    def open(self) -> _Line:
+        line = _Line(self._address)
+        self.all[line.sock.fileno()] = line
+        self._epoll.register(line.sock, select.EPOLLIN)
+        return line
+
+    def usable(self, line: _Line) -> _Line:
+        """Return the connection, or another one in its place where it takes no more requests."""
+        if not line.last:
+            return line
+        self.drop(line)
+        return self.open()
+
+    def drop(self, line: _Line) -> None:
+        """Close a connection that is no longer needed."""
+        del self.all[line.sock.fileno()]
+        line.sock.close()
 
     def ready(self, seconds: float) -> list[_Line]:
         """Wait for answers, not longer than this; to the microsecond, which epoll's own timeout is not."""
@@ -152,7 +184,7 @@ def closed(
         number, last = first, first + most
         end = clock() + seconds
         out = 0
-        for line in lines.all.values():
+        for line in tuple(lines.all.values()):
             if number < last:
                 line.send(number, request(number), clock())
                 number += 1
@@ -165,9 +197,10 @@ def closed(
                 now = clock()
                 answers.note(line.number, status, line.began, now)
                 if now < end and number < last:
-                    line.send(number, request(number), now)
+                    lines.usable(line).send(number, request(number), now)
                     number += 1
                 else:
+                    lines.drop(line)
                     out -= 1
     return answers
 
@@ -194,7 +227,7 @@ def open_loop(
                 status = line.receive()
                 if status:
                     answers.note(line.number, status, line.began, clock())
-                    idle.append(line)
+                    idle.append(lines.usable(line))
                     out -= 1
     return answers
 

@@ -48,6 +48,17 @@ def plain(path: str) -> Request:
     return request
 
 
+def sized(path: str, size: int) -> Request:
+    """Make requests whose results have `size` bytes, by a long error message."""
+    filling = b"x" * (size - len(body(0)))
+    head = _HEAD % (path.encode(), size) + b"\r\n"
+
+    def request(number: int) -> bytes:
+        return head + body(number) + filling
+
+    return request
+
+
 class SignedPushes:
     """Pushes signed with a key of our own, whose signatures are made once and kept in a folder.
 

@@ -44,13 +44,17 @@ class Router:
         found = self.status()["subscriptions"]
         return sum(one["pending"] for name, one in found.items() if not names or name.removeprefix("a/") in names)
 
-    def wait_settled(self, *names: str, seconds: float = 600, pause: float = 0.02) -> None:
-        """Wait until these subscriptions, or all, have nothing before them."""
-        deadline = time.monotonic() + seconds
-        while left := self.pending(*names):
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"{left:,} events still pending after {seconds:.0f} s")
+    def wait_settled(self, *names: str, stall: float = 60, pause: float = 0.02) -> None:
+        """Wait until these subscriptions, or all, have nothing before them; TimeoutError when they do not get on."""
+        left, deadline = self.pending(*names), time.monotonic() + stall
+        while left:
             time.sleep(pause)
+            now = self.pending(*names)
+            if now < left:
+                deadline = time.monotonic() + stall
+            elif time.monotonic() > deadline:
+                raise TimeoutError(f"{left:,} events pending, and no fewer for {stall:.0f} s")
+            left = now
 
 
 def config(
