@@ -43,7 +43,12 @@ def keyed(secret: bytes) -> Scramble:
 
     AES of an id is a block; that equal ids give equal blocks is what is wanted here.
     """
-    return Cipher(AES(secret), ECB()).encryptor().update  # noqa: S305 - a keyed hash, hides nothing
+    cipher = Cipher(AES(secret), ECB())  # noqa: S305 - a keyed hash, hides nothing
+
+    def scramble(ids: bytes) -> bytes:
+        return cipher.encryptor().update(ids)  # each its own: one must not be used by two threads at once
+
+    return scramble
 
 
 class Found(msgspec.Struct, frozen=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
@@ -300,3 +301,15 @@ def test_a_seal_may_end_after_its_ids_were_forgotten() -> None:
     log.window.keep(sealed)
     assert not log.window.owing
     assert log.append(keys(range(100)), 1015.0) == keys(range(100))
+
+
+def test_ids_are_looked_up_while_others_are_sealed_in_a_thread() -> None:
+    """The daemon does both at once; a cipher that is shared between threads would end it."""
+    scramble, ids = keyed(bytes(16)), bytes(16 * 4_000_000)
+    ended: list[bytes] = []
+    sealing = threading.Thread(target=lambda: ended.append(scramble(ids)))
+    sealing.start()
+    while sealing.is_alive():
+        assert scramble(bytes(32)) == ended[0][:32] if ended else len(scramble(bytes(32))) == 32
+    sealing.join()
+    assert ended[0][:16] == ended[0][-16:]
