@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 LAYERS = [
-    {"bell", "errors", "event", "hint", "latency", "units"},
+    {"bell", "errors", "event", "hint", "latency", "lines", "units"},
     {"plugin"},
     {"journal", "match", "steps"},
     {"intake", "dispatch", "verify"},

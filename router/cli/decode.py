@@ -11,11 +11,11 @@ from typing import Annotated, BinaryIO
 import msgspec
 import typer
 
-from router.cli.lines import body_of
 from router.config.plugins import Plugins
 from router.errors import RouterError
 from router.event import Message
 from router.intake import event_of
+from router.lines import body_of
 from router.plugin import Decoder
 
 

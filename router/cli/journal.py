@@ -17,7 +17,6 @@ from rich.console import Console
 from rich.progress import Progress
 
 from router.cli import tables
-from router.cli.lines import line_of
 from router.cli.selection import Selection, matching, moment
 from router.config import Config, load
 from router.errors import RouterError
@@ -26,6 +25,7 @@ from router.intake import event_of
 from router.journal import FIRST, Inspection
 from router.journal.inspection import is_damaged
 from router.journal.report import CheckReport
+from router.lines import line_of
 
 ConfigFile = Annotated[Path, typer.Argument(help="The YAML file; names the state folder.", metavar="CONFIG")]
 First = Annotated[int, typer.Option("--from", help="The first position.", min=FIRST)]

@@ -21,12 +21,12 @@ from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
 from router.cli.app import build
-from router.cli.lines import body_of, line_of
 from router.config import load
 from router.errors import RouterError
 from router.event import Event, Message
 from router.intake import event_of
 from router.journal import Change, DeadLetter, Parked, Progress
+from router.lines import body_of, line_of
 
 pytestmark = pytest.mark.anyio
 
