@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import BinaryIO
 
 import anyio
 import msgspec
@@ -50,7 +50,7 @@ class FileSource(Source, frozen=True, kw_only=True):
     """The file; relative to the working folder."""
     follow: bool = False
     """Whether to wait for more at its end, also in a new file of that name; else the source rests there."""
-    look: Annotated[Duration, msgspec.Meta(gt=0)] = 1.0
+    look: Duration = 1.0
     """Seconds between two looks for more."""
     max_line: Size = 2**20
     """Bytes of a line at most."""
@@ -59,8 +59,9 @@ class FileSource(Source, frozen=True, kw_only=True):
         """Refuse what names no file."""
         if not self.path or self.path.endswith("/"):
             raise ConfigError("path", "names no file", "such as backlog.txt")
-        if self.max_line <= 0:
-            raise ConfigError("max_line", "must be more than 0")
+        for field in ("look", "max_line"):
+            if getattr(self, field) <= 0:
+                raise ConfigError(field, "must be more than 0")
 
     async def run(self, emit: Emit, ready: Callable[[], None], count: Count) -> None:
         """Hand the lines in until cancelled; raises `OSError` for a file that cannot be read."""
