@@ -22,7 +22,7 @@ class Work(msgspec.Struct, frozen=True):
 
     `events` go out in the form that the steps gave them; `originals` are the same as they were journalled, where there
     are steps. `slot` is its place in the window; a batch of parked events has their `troubles` instead. `lane` is what
-    it must stay in order with; None for nothing.
+    it must stay in order with; None for nothing. `reason` is why the last try failed.
     """
 
     slot: Slot | None
@@ -33,6 +33,7 @@ class Work(msgspec.Struct, frozen=True):
     troubles: Sequence[Parked] = ()
     lane: str | None = None
     originals: Sequence[Event] = ()
+    reason: str = ""
 
     def original(self, index: int) -> Event:
         """Return an event as it was journalled."""
@@ -49,10 +50,11 @@ class Work(msgspec.Struct, frozen=True):
             self.troubles[start:stop] if self.troubles else (),
             self.lane,
             self.originals[start:stop] if self.originals else (),
+            self.reason,
         )
 
-    def only(self, indices: Sequence[int], tries: int) -> Work:
-        """Leave only some of the events."""
+    def only(self, indices: Sequence[int], tries: int, reason: str = "") -> Work:
+        """Leave only some of the events; `reason` is why they failed, if they did just now."""
         return msgspec.structs.replace(
             self,
             positions=[self.positions[i] for i in indices],
@@ -60,6 +62,7 @@ class Work(msgspec.Struct, frozen=True):
             troubles=[self.troubles[i] for i in indices] if self.troubles else (),
             originals=[self.originals[i] for i in indices] if self.originals else (),
             tries=tries,
+            reason=reason or self.reason,
         )
 
 

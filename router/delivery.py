@@ -265,7 +265,8 @@ class Delivery:
     def _settle(self, work: Work, outcome: Outcome, now: float) -> None:
         """Put what is left of a batch back on the agenda, or park it, or give it up; the rest is delivered."""
         if outcome.singly:
-            self._agenda.defer(work.lane, [work.only([i], work.tries) for i in range(len(work.events))])
+            reason = f"refused together with others: {outcome.reason}"
+            self._agenda.defer(work.lane, [work.only([i], work.tries, reason) for i in range(len(work.events))])
             self._agenda.leave(work)
             return
         wait = self.policy.ordered or self.state != "active" or self.valve.breaker.state != "closed"

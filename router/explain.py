@@ -1,12 +1,13 @@
 """What became of one mail (promise P5): its results in the journal, and the way of each through every subscription.
 
 The journal has no index over what people ask for, so that intake pays nothing: its bytes are searched, newest
-first, and only what holds the key in some form is decoded. What it does not record cannot be told: when an event
-was delivered, and after how many tries.
+first, and only what holds the key in some form is decoded. When an event was delivered is known to within a second,
+and to within a minute when it is an hour ago; exactly, with the number of tries, if it took more than one.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
@@ -21,19 +22,13 @@ from router.config.plan import Planned, subscriptions
 from router.errors import Reject, RouterError
 from router.event import UNDECODABLE, Event, Message
 from router.intake import event_of
-from router.journal import DeadLetter, Inspection, Parked, Progress, Trouble
+from router.journal import DeadLetter, Ending, Inspection, Parked, Progress, Trouble
 from router.match import text_of, why_not
+from router.running import Live
 from router.steps import apply
 
 Pulse = Callable[[], object]
 """Called again and again during a search; what it raises ends it."""
-
-
-class Live(msgspec.Struct, frozen=True):
-    """What a running daemon knows besides: the latest progress, and below what all was taken for delivery."""
-
-    progress: Progress
-    taken: int
 
 
 def explain(
@@ -121,11 +116,11 @@ class _Report:
         if progress is None:
             return say(fate="unknown", text="the daemon has not run with this subscription yet")
         if position >= progress.position:
-            return _pending(planned.name, progress, position, live.taken if live else progress.position)
+            return _pending(planned.name, live or Live(progress, progress.position), position)
         if position < progress.since:
             text = f"it came before position {progress.since}, where the present match took effect"
             return say(fate="earlier", text=text)
-        return self._settled(planned, progress, event)
+        return self._settled(planned, progress, position, event)
 
     def _unwanted(self, planned: Planned, event: Event) -> Way | None:
         """Say why an event does not go to a subscription, if it does not."""
@@ -138,9 +133,8 @@ class _Report:
             return Way(subscription=planned.name, fate="filtered", text=f"its match does not hold: {reason}")
         return None
 
-    def _settled(self, planned: Planned, progress: Progress, event: Event) -> Way:
+    def _settled(self, planned: Planned, progress: Progress, position: int, event: Event) -> Way:
         say = partial(Way, subscription=planned.name)
-        discarded = progress.dead - self._journal.dead_from(planned.name, progress.since)
         left = event
         for step in planned.subscription.steps:
             result = apply([step], left)
@@ -150,17 +144,47 @@ class _Report:
             if isinstance(result, Reject):
                 return say(fate="dead", text=f"its step `{name}` failed on it, and it was discarded: {result.reason}")
             left = result
-        doubt = f", unless it is one of the {discarded} dead letters that were discarded" if discarded > 0 else ""
-        return say(fate="delivered", text=f"delivered{doubt} (when, and after how many tries, is not recorded)")
+        return self._delivered(planned.name, progress, position)
+
+    def _delivered(self, name: str, progress: Progress, position: int) -> Way:
+        """Say when it was delivered, as far as that is known; or that it was discarded, which is recorded likewise."""
+        record = self._journal.delivered(name, position)
+        if isinstance(record, Ending):
+            return _of_ending(name, record)
+        known = self._journal.endings(name, progress.since)
+        discarded = progress.dead - self._journal.dead_from(name, progress.since) - known.discarded
+        doubt = f", unless it is one of {discarded} dead letters that were discarded" if discarded > 0 else ""
+        say = partial(Way, subscription=name, fate="delivered")
+        if record is None:
+            return say(text=f"delivered{doubt} (when is not recorded)")
+        say = partial(say, earliest=record.begun, latest=record.ended)
+        between = f"delivered between {_moment(record.begun)} and {_moment(math.ceil(record.ended))}{doubt}"
+        if position < known.complete:
+            return say(text=f"{between} (it may have taken more than one try)")
+        return say(text=f"{between}, at the first try", attempts=1)
 
 
-def _pending(name: str, progress: Progress, position: int, taken: int) -> Way:
+def _pending(name: str, live: Live, position: int) -> Way:
+    progress = live.progress
     ahead = position - progress.position
     waits = {"paused": "; the subscription is paused", "gone": "; its destination is gone (410) until it is resumed"}
     where = f"at most {ahead} events are before it{waits.get(progress.state, '')}"
-    if position < taken:
+    if live.breaker != "closed":
+        where += f"; its breaker is {live.breaker}: {live.last_error}"
+    if position < live.taken:
         return Way(subscription=name, fate="under way", text=f"taken for delivery; {where}", ahead=ahead)
     return Way(subscription=name, fate="pending", text=f"waits in the journal; {where}", ahead=ahead)
+
+
+def _of_ending(name: str, ending: Ending) -> Way:
+    when, tries = _moment(ending.at), "1 try" if ending.tries == 1 else f"{ending.tries} tries"
+    said = partial(Way, subscription=name, attempts=ending.tries)
+    if ending.fate == "discarded":
+        text = f"given up on after {tries}, and discarded {when}: {ending.reason}"
+        return said(fate="dead", text=text)
+    before = f"; before that: {ending.reason}" if ending.reason else ""
+    text = f"delivered {when}, after {tries}{before}"
+    return said(fate="delivered", text=text, earliest=ending.at, latest=ending.at)
 
 
 def _of_trouble(name: str, trouble: Trouble) -> Way:

@@ -6,13 +6,14 @@ from collections import Counter
 from functools import partial
 
 import anyio
+import msgspec
 import structlog
 
 from router.config.plan import Planned
 from router.delivery import Delivery
 from router.dispatch import Dispatch, Feed
 from router.errors import RouterError
-from router.journal import Partition
+from router.journal import Partition, Progress
 from router.plugin import Emit, Source
 
 log = structlog.get_logger("service")
@@ -29,6 +30,15 @@ class Books:
         self.marks = partial(partition.marks, name)
 
 
+class Live(msgspec.Struct, frozen=True):
+    """What a running daemon knows of a subscription: how far it is, below what all was taken, and its breaker."""
+
+    progress: Progress
+    taken: int
+    breaker: str = "closed"
+    last_error: str = ""
+
+
 class Subscriber:
     """A subscription that runs."""
 
@@ -38,6 +48,12 @@ class Subscriber:
         self.delivery = delivery
         self.scope = anyio.CancelScope()
         self.ended = anyio.Event()
+
+    @property
+    def live(self) -> Live:
+        """What it knows of itself now."""
+        delivery = self.delivery
+        return Live(delivery.progress, self.feed.position, delivery.valve.breaker.state, delivery.last_error)
 
     async def run(self) -> None:
         """Deliver until stopped or cancelled."""

@@ -28,7 +28,7 @@ from router.delivery import Delivery
 from router.dispatch import Dispatch, Feed
 from router.errors import Retry, RouterError
 from router.event import Event, Message
-from router.explain import Live, explain
+from router.explain import explain
 from router.figures import Figures
 from router.hint import nearest
 from router.intake import Intake, event_of
@@ -165,7 +165,7 @@ class Engine:
 
     async def explain(self, key: str, limit: int) -> Explanation:
         """Say what became of the newest events that a key names; one search at a time, in a thread."""
-        now = {n: Live(one.delivery.progress, one.feed.position) for n, one in self._subscribers.items()}
+        now = {name: one.live for name, one in self._subscribers.items()}
         with suppress(Retry):  # a journal that cannot write now is still worth reading
             await self.partition.flush()
         search = partial(explain, self.config, key, limit=limit, live=now, pulse=from_thread.check_cancelled)

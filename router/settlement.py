@@ -13,7 +13,7 @@ import msgspec
 from router.agenda import Work
 from router.errors import Reject
 from router.event import UNDECODABLE
-from router.journal import DeadLetter, Kind, Parked
+from router.journal import DeadLetter, Ending, Kind, Parked
 from router.retry import Outcome, Policy, parking
 
 
@@ -36,7 +36,7 @@ def leave(policy: Policy, work: Work, outcome: Outcome, now: float, *, wait: boo
     Tries are not used up while a whole batch fails as one: that says that the destination is down, and parking
     thousands would help nobody.
     """
-    again = work.only(outcome.again, work.tries + 1)
+    again = work.only(outcome.again, work.tries + 1, outcome.reason)
     dead = [refused(work, i, error, now) for i, error in outcome.refused]
     down = outcome.whole and len(again.events) == len(work.events) > 1
     if wait or down or again.tries < policy.tries:
@@ -45,6 +45,25 @@ def leave(policy: Policy, work: Work, outcome: Outcome, now: float, *, wait: boo
     parked = [one for one in late if isinstance(one, Parked)]
     dead += [one for one in late if isinstance(one, DeadLetter)]
     return Left(again.only((), 0), parked, dead)
+
+
+def endings(work: Work, delivered: Sequence[int], now: float) -> Sequence[Ending]:
+    """Say how it ended for the events that were delivered, unless it was at their first try."""
+    if work.slot is not None and not work.reason:
+        return ()
+    troubles = {trouble.position: trouble for trouble in work.troubles}
+    found: list[Ending] = []
+    for position in delivered:
+        trouble = troubles.get(position)
+        tries = work.tries + 1 + (trouble.attempts if trouble else 0)
+        reason = work.reason or (trouble.reason if trouble else "")
+        found.append(Ending(position=position, at=now, tries=tries, reason=reason))
+    return found
+
+
+def discarded(letter: DeadLetter, now: float) -> Ending:
+    """Say how it ended for a dead letter that is discarded."""
+    return Ending(position=letter.position, at=now, tries=letter.attempts, reason=letter.reason, fate="discarded")
 
 
 def put_off(policy: Policy, work: Work, index: int, outcome: Outcome, now: float) -> Parked | DeadLetter:

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from router.agenda import Work
 from router.dispatch import Chunk
 from router.journal import Change, DeadLetter, Parked, Progress, State
-from router.settlement import reborn
+from router.settlement import discarded, endings, reborn
 from router.window import Slot, Window
 
 log = structlog.get_logger("delivery")
@@ -71,7 +71,7 @@ class Tally:
     def leave_out(self, slot: Slot, filtered: int, dead: Sequence[DeadLetter]) -> None:
         """Note what the steps left out of a chunk, and what they failed on."""
         self._mourn(dead)
-        self._window.settle(slot, filtered=filtered, dead=dead)
+        self._window.settle(slot, 0.0, filtered=filtered, dead=dead)
 
     def advance(self, *, whole: bool = False) -> bool:
         """Move the mark over what is settled, and commit it; returns whether that changed what is parked."""
@@ -86,12 +86,14 @@ class Tally:
     def enter(self, work: Work, delivered: Sequence[int], parked: Sequence[Parked], dead: Sequence[DeadLetter]) -> bool:
         """Note what a try settled of a batch; returns whether that changed what is parked."""
         self._mourn(dead)
+        now = time.time()
+        late = endings(work, delivered, now)
         if work.slot is not None:
-            self._window.settle(work.slot, delivered=len(delivered), parked=parked, dead=dead)
+            self._window.settle(work.slot, now, delivered=len(delivered), parked=parked, dead=dead, late=late)
             return self.advance(whole=True)
         settled = len(delivered) + len(parked) + len(dead)
         self.reviving -= settled
-        return settled > 0 and self._commit(self._window.revive(delivered, parked, dead), whole=True)
+        return settled > 0 and self._commit(self._window.revive(late, parked, dead), whole=True)
 
     def leave_out_parked(self, filtered: Sequence[int], dead: Sequence[DeadLetter]) -> None:
         """Note which parked events the steps of today leave out, and which they fail on."""
@@ -120,7 +122,9 @@ class Tally:
 
     def discard(self, letters: Sequence[DeadLetter]) -> None:
         """Forget dead letters; their count stays."""
-        self._commit(Change(undead=[letter.position for letter in letters]))
+        now = time.time()
+        gone = [discarded(letter, now) for letter in letters]
+        self._commit(Change(undead=[letter.position for letter in letters], endings=gone))
 
     def _commit(self, change: Change, *, whole: bool = False) -> bool:
         """Keep progress and change; and the sink's positions, if they are those of what is settled.

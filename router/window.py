@@ -12,13 +12,13 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from router.journal import NOTHING, Change, DeadLetter, Parked, Progress
+from router.journal import NOTHING, PRECISION, Change, DeadLetter, Ending, Parked, Progress, Span, join
 
 
 class Slot:
     """One chunk that is out: `end` is the position after it, `open` how many of its events are not settled."""
 
-    __slots__ = ("dead", "delivered", "end", "filtered", "open", "parked")
+    __slots__ = ("begun", "dead", "delivered", "end", "ended", "filtered", "late", "open", "parked")
 
     def __init__(self, end: int, wanted: int, filtered: int) -> None:
         self.end = end
@@ -27,6 +27,9 @@ class Slot:
         self.delivered = 0
         self.parked: list[Parked] = []
         self.dead: list[DeadLetter] = []
+        self.late: list[Ending] = []
+        self.begun = self.ended = 0.0
+        """When some were delivered at the first try: first and last, in Unix seconds; 0 if none was."""
 
 
 class Window:
@@ -60,17 +63,24 @@ class Window:
     def settle(
         self,
         slot: Slot,
+        now: float,
         *,
         delivered: int = 0,
         filtered: int = 0,
         parked: Sequence[Parked] = (),
         dead: Sequence[DeadLetter] = (),
+        late: Sequence[Ending] = (),
     ) -> None:
-        """Note what became of some of the slot's events."""
+        """Note what became of some of the slot's events; all that were delivered are `late`, or none is."""
         slot.delivered += delivered
         slot.filtered += filtered
         slot.parked.extend(parked)
         slot.dead.extend(dead)
+        if late:
+            slot.late.extend(late)
+        elif delivered:
+            slot.begun = min(slot.begun or now, now)
+            slot.ended = max(slot.ended, now)
         slot.open -= delivered + filtered + len(parked) + len(dead)
 
     def skip(self, end: int) -> None:
@@ -85,6 +95,8 @@ class Window:
         delivered = filtered = 0
         parked: list[Parked] = []
         dead: list[DeadLetter] = []
+        late: list[Ending] = []
+        spans: list[Span] = []
         end = self.progress.position
         while self._slots and not self._slots[0].open:
             slot = self._slots.popleft()
@@ -92,6 +104,9 @@ class Window:
             filtered += slot.filtered
             parked += slot.parked
             dead += slot.dead
+            late += slot.late
+            if slot.begun:
+                join(spans, Span(end, slot.end, slot.begun, slot.ended), PRECISION)
             end = slot.end
         done = self.progress
         self.progress = replace(
@@ -102,11 +117,13 @@ class Window:
             parked=done.parked + len(parked),
             dead=done.dead + len(dead),
         )
-        return Change(parked=parked, dead=dead) if parked or dead else NOTHING
+        if not (parked or dead or spans or late):
+            return NOTHING
+        return Change(parked=parked, dead=dead, spans=spans, endings=late)
 
     def revive(
         self,
-        delivered: Sequence[int] = (),
+        delivered: Sequence[Ending] = (),
         parked: Sequence[Parked] = (),
         dead: Sequence[DeadLetter] = (),
         filtered: Sequence[int] = (),
@@ -121,5 +138,5 @@ class Window:
             dead=done.dead + len(dead),
             left_out=done.left_out + sum(position < done.since for position in filtered),
         )
-        gone = [*delivered, *filtered, *(letter.position for letter in dead)]
-        return Change(parked=parked, dead=dead, unparked=gone)
+        gone = [*filtered, *(one.position for one in delivered), *(letter.position for letter in dead)]
+        return Change(parked=parked, dead=dead, unparked=gone, endings=delivered)

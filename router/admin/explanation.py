@@ -20,8 +20,9 @@ nothing is known of it. `unknown`: the daemon has not run with this subscription
 class Way(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One event and one subscription: its fate, and why, in a sentence.
 
-    `ahead` counts the journal's events before it, from the mark below which all is settled. The others are of those
-    that failed: `attempts`, the destination's `status`, and Unix seconds of tries and the next one (`due`).
+    `ahead` counts the journal's events before it, from the mark below which all is settled. It was delivered between
+    `earliest` and `latest`. `attempts` are its tries; the others are of those that failed: the destination's `status`,
+    when it was tried, and when it will be (`due`). Times are Unix seconds.
     """
 
     subscription: str
@@ -33,6 +34,8 @@ class Way(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     first_try: float | None = None
     last_try: float | None = None
     due: float | None = None
+    earliest: float | None = None
+    latest: float | None = None
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,15 +19,54 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 import msgspec
 
 from router.errors import RouterError
 from router.event import Event, Message
+from router.journal.progress import (
+    NOTHING,
+    PRECISION,
+    Change,
+    DeadLetter,
+    Ending,
+    Kind,
+    Parked,
+    Progress,
+    Span,
+    State,
+    Trouble,
+    join,
+)
 from router.journal.report import CheckReport
 from router.latency import Latencies
 from router.plugin import Plugin
+
+__all__ = [
+    "FIRST",
+    "NOTHING",
+    "PRECISION",
+    "Change",
+    "DeadLetter",
+    "Ending",
+    "Endings",
+    "Follower",
+    "Held",
+    "Inspection",
+    "Journal",
+    "Kind",
+    "Parked",
+    "Partition",
+    "Progress",
+    "Restore",
+    "Segment",
+    "Span",
+    "State",
+    "Statistics",
+    "Trouble",
+    "join",
+]
 
 FIRST = 1
 """The position of the first event of a journal."""
@@ -43,84 +82,6 @@ class Segment(msgspec.Struct, frozen=True):
     def end(self) -> int:
         """The position after the last event."""
         return self.first + len(self.events)
-
-
-State: TypeAlias = Literal["active", "paused", "gone"]
-"""Whether a subscription delivers; `gone` is what its destination said (410), `paused` what an operator did."""
-
-Kind: TypeAlias = Literal["refused", "exhausted", "undecodable", "config"]
-"""Why an event was given up on: the destination's word, no try left, its own form, or a fault of a step.
-
-Its own form is at fault where nobody could decode it, and the destination refused it or a step failed on it.
-"""
-
-
-class Progress(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a subscription is: all below `position` is settled or parked, and the counters add up to it.
-
-    `position - since + carried = delivered + filtered + parked + dead`. `since` is where the present pattern took
-    effect and counting began; `pattern` is a digest of all that decides what the subscription wants, so that a change
-    of it starts a new count; `carried` are the events from before that were parked then, or replayed since, and
-    `left_out` those of them that the steps of today leave out (they are among the filtered).
-    `dead` also counts the letters that were discarded.
-    """
-
-    position: int
-    since: int
-    pattern: str
-    delivered: int = 0
-    filtered: int = 0
-    parked: int = 0
-    dead: int = 0
-    carried: int = 0
-    state: State = "active"
-    left_out: int = 0
-
-
-class Trouble(msgspec.Struct, frozen=True, kw_only=True):
-    """An event that a subscription could not deliver, and how it went. Times are Unix seconds.
-
-    The event is as it was journalled; what the subscription's steps make of it is made at each try. `status` is the
-    destination's, if it gave one.
-    """
-
-    position: int
-    event: Event
-    reason: str
-    status: int | None
-    attempts: int
-    first_try: float
-    last_try: float
-
-
-class Parked(Trouble, frozen=True, kw_only=True):
-    """Failed for now; its next try is `due`, in Unix seconds. It was parked `times` before."""
-
-    due: float
-    times: int
-
-
-class DeadLetter(Trouble, frozen=True, kw_only=True):
-    """Given up on, until replayed or discarded."""
-
-    kind: Kind
-
-
-class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """What one commit of a subscription changes, besides its progress.
-
-    `parked` and `dead` are added, or replace those of the same position; `unparked` and `undead` are the positions
-    of those that are no longer so. `marks` are the sink's own positions, those that changed.
-    """
-
-    parked: Sequence[Parked] = ()
-    unparked: Sequence[int] = ()
-    dead: Sequence[DeadLetter] = ()
-    undead: Sequence[int] = ()
-    marks: Mapping[str, int] = {}
-
-
-NOTHING = Change()
 
 
 class Statistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -224,6 +185,13 @@ class Held(msgspec.Struct, frozen=True):
     dead: Mapping[int, str]
 
 
+class Endings(msgspec.Struct, frozen=True):
+    """Which endings are known: all at positions from `complete` on; `discarded` of them are of discarded letters."""
+
+    complete: int
+    discarded: int
+
+
 class Inspection(Protocol):
     """A journal as it lies there, read beside the daemon that may be writing it."""
 
@@ -264,6 +232,14 @@ class Inspection(Protocol):
 
     def troubles(self, key: str, below: int) -> Iterator[Trouble]:
         """Yield what is parked or dead, of any subscription, at positions below one, and holds the key as in `find`."""
+        ...
+
+    def delivered(self, name: str, position: int) -> Ending | Span | None:
+        """Return what is known of when an event was delivered to a subscription, if it was."""
+        ...
+
+    def endings(self, name: str, since: int) -> Endings:
+        """Return what is known of the endings of a subscription, from a position on."""
         ...
 
     def dead_from(self, name: str, since: int) -> int:

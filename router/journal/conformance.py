@@ -21,7 +21,19 @@ import pytest
 
 from router.errors import Retry
 from router.event import Event, Message
-from router.journal import FIRST, Change, DeadLetter, Journal, Parked, Partition, Progress, Segment
+from router.journal import (
+    FIRST,
+    Change,
+    DeadLetter,
+    Ending,
+    Endings,
+    Journal,
+    Parked,
+    Partition,
+    Progress,
+    Segment,
+    Span,
+)
 
 
 class Note(msgspec.Struct, frozen=True):
@@ -283,6 +295,24 @@ class DurableJournalSuite(JournalSuite):
             partition.commit("d/s", MARK, TROUBLE)
         async with self.opened(tmp_path) as partition:
             await _check_troubles(partition)
+
+    async def test_when_events_were_delivered_is_told_after_a_restart(self, tmp_path: Path) -> None:
+        """P5: at the first try, within a second; else exactly. And nothing of a subscription that was forgotten."""
+        span, ending = Span(FIRST, FIRST + 9, 5.0, 5.5), Ending(position=FIRST + 1, at=9.0, tries=3, reason="busy")
+        journal = self.journal()
+        async with journal.open(tmp_path, restore) as partition:
+            await partition.append(_batch(0))
+            for name in ("d/s", "d/t"):
+                partition.commit(name, settled(FIRST + 9), Change(spans=[span], endings=[ending]))
+            await partition.flush()
+            partition.forget("d/t")
+        async with journal.open(tmp_path, restore):
+            pass
+        with journal.inspect(tmp_path, restore) as inspection:
+            told = [inspection.delivered("d/s", FIRST + i) for i in (0, 1, 8, 9)]
+            assert told == [span, ending, span, None]
+            assert [inspection.delivered("d/t", FIRST + i) for i in (0, 1)] == [None, None]
+            assert inspection.endings("d/s", FIRST) == Endings(0, 0)
 
 
 def _trouble(position: int, body: bytes) -> dict[str, Any]:

@@ -7,39 +7,40 @@ autocheckpoint keeps the WAL at 4 MiB; readers use short transactions, because o
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
 from router.errors import RouterError
-from router.journal import Change, Progress
-from router.journal import batches as events
-from router.journal import prints as fingerprints
-from router.journal import records as subscriptions
+from router.journal import batches, deliveries, prints, records
 from router.journal.batches import Batches, Sweep
+from router.journal.deliveries import Deliveries
 from router.journal.duplicates import Sealed
+from router.journal.ledger import Unwritten
 from router.journal.prints import Prints
 from router.journal.records import Records
 
-VERSION = 3
-_UPGRADES = {1: "ALTER TABLE progress ADD COLUMN left_out INTEGER NOT NULL DEFAULT 0", 2: ""}
+VERSION = 4
+_UPGRADES = {1: "ALTER TABLE progress ADD COLUMN left_out INTEGER NOT NULL DEFAULT 0", 2: "", 3: ""}
 """What makes a file of an older version one of the next, before the tables that it does not have are made."""
 
 
 class Write(msgspec.Struct, frozen=True):
-    """All that one transaction writes. `ids` has 16 bytes for each event of `body`."""
+    """All that one transaction writes; `ids` has 16 bytes for each event of `body`. `tidied` is a subscription's name.
+
+    With a `sweep`, `tidied` loses what is too much of its deliveries.
+    """
 
     first: int
     received: float
     ids: bytes
     body: bytes
-    progress: Mapping[str, Progress | None]
-    """By subscription; None forgets it."""
-    changes: Sequence[tuple[str, Change]]
+    unwritten: Unwritten
     sealed: Sequence[Sealed]
     sweep: Sweep | None
+    tidied: str = ""
 
 
 class Database:
@@ -57,6 +58,7 @@ class Database:
         self.batches = Batches(self._sql)
         self.records = Records(self._sql)
         self.prints = Prints(self._sql)
+        self.deliveries = Deliveries(self._sql)
         try:
             self._prepare(path, readonly=readonly)
         except sqlite3.Error as error:
@@ -83,7 +85,7 @@ class Database:
                 f"{path}: written by another version of the router (schema {version}, not {VERSION}; {advice})"
             )
         if not readonly:
-            self._sql.executescript(events.SCHEMA + subscriptions.SCHEMA + fingerprints.SCHEMA)
+            self._sql.executescript("".join(part.SCHEMA for part in (batches, records, prints, deliveries)))
             self._sql.execute(f"PRAGMA user_version={VERSION}")
         self._page_size = self._one("PRAGMA page_size")
 
@@ -134,18 +136,33 @@ class Database:
 
         A batch alone is one statement: each gives up the interpreter's lock, and under load waits to get it back.
         """
-        if write.ids and not (write.changes or write.progress or write.sealed or write.sweep):
+        unwritten = write.unwritten
+        if write.ids and not (unwritten.changes or unwritten.progress or write.sealed or write.sweep):
             self.batches.insert(write.first, write.received, write.ids, write.body)
             return
         with self.transaction():
             if write.ids:
                 self.batches.insert(write.first, write.received, write.ids, write.body)
-            for name, change in write.changes:
-                self.records.apply(name, change)
-            for name, progress in write.progress.items():
-                self.records.keep(name, progress)
+            self._write(unwritten)
             for sealed in write.sealed:
                 self.prints.keep(sealed)
             if write.sweep:
-                self.batches.sweep(write.sweep)
-                self.prints.sweep(write.sweep.seen_from)
+                self._sweep(write.sweep, write.tidied, write.received)
+
+    def _write(self, unwritten: Unwritten) -> None:
+        for name, change in unwritten.changes:
+            if change is None:
+                self.records.forget(name)
+                self.deliveries.forget(name)
+            else:
+                self.records.apply(name, change)
+                self.deliveries.keep_endings(name, change.endings)
+        for name, progress in unwritten.progress.items():
+            self.records.keep(name, progress)
+        self.deliveries.keep_spans((name, span) for (name, _), span in unwritten.spans.items())
+
+    def _sweep(self, sweep: Sweep, tidied: str, now: float) -> None:
+        self.batches.sweep(sweep)
+        self.prints.sweep(sweep.seen_from)
+        if tidied:
+            self.deliveries.sweep(tidied, self.tail(), now)

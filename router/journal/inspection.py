@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 
 from router.event import UNDECODABLE, Event, Message, UndecodableFields
-from router.journal import FIRST, DeadLetter, Held, Parked, Restore, Segment, Trouble
+from router.journal import FIRST, DeadLetter, Ending, Endings, Held, Parked, Restore, Segment, Span, Trouble
 from router.journal.batches import StoredBatch
 from router.journal.database import Database
 from router.journal.records import StoredTrouble
@@ -128,6 +128,15 @@ class SqliteInspection:
             for name, position in self._database.records.troubled(table, below, Key(key).within):
                 if trouble := self.trouble(name, position):
                     yield trouble
+
+    def delivered(self, name: str, position: int) -> Ending | Span | None:
+        """Return what is known of when an event was delivered to a subscription."""
+        return self._database.deliveries.delivered(name, position)
+
+    def endings(self, name: str, since: int) -> Endings:
+        """Return what is known of the endings of a subscription, from a position on."""
+        deliveries = self._database.deliveries
+        return Endings(deliveries.complete(name), deliveries.discarded(name, since))
 
     def dead_from(self, name: str, since: int) -> int:
         """Return how many dead letters a subscription has at positions from `since` on."""

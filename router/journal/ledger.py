@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeAlias
 
 import msgspec
 
-from router.journal import NOTHING, Change, Progress
+from router.journal.progress import NOTHING, PRECISION, Change, Progress, Span
 from router.journal.records import Records
+
+Spans: TypeAlias = Mapping[tuple[str, int], Span]
+"""By subscription and first position."""
 
 
 class Unwritten(msgspec.Struct, frozen=True):
-    """What was committed and is to be written: progress by subscription (None forgets it), changes in order."""
+    """What was committed and is to be written: changes in order (None forgets a subscription), then the rest."""
 
-    progress: Mapping[str, Progress | None] = {}
-    changes: Sequence[tuple[str, Change]] = ()
+    changes: Sequence[tuple[str, Change | None]] = ()
+    progress: Mapping[str, Progress] = {}
+    spans: Spans = {}
 
 
 class Ledger:
@@ -25,13 +30,20 @@ class Ledger:
         self._marks = records.marks()
         self._dead = records.dead_counts()
         self._active: frozenset[str] = frozenset()
-        self._dirty: dict[str, Progress | None] = {}
-        self._changes: list[tuple[str, Change]] = []
+        self._changes: list[tuple[str, Change | None]] = []
+        self._dirty: dict[str, Progress] = {}
+        self._spans: dict[tuple[str, int], Span] = {}
+        self._latest: dict[str, Span] = {}
 
     @property
     def dirty(self) -> bool:
         """Whether something is not written yet."""
         return bool(self._dirty or self._changes)
+
+    @property
+    def names(self) -> Sequence[str]:
+        """All subscriptions that ever committed."""
+        return list(self._progress)
 
     @property
     def settled(self) -> int:
@@ -58,24 +70,38 @@ class Ledger:
     def commit(self, name: str, progress: Progress, change: Change) -> None:
         """Note the progress and the change."""
         self._progress[name] = self._dirty[name] = progress
-        if change is not NOTHING:
+        if change is NOTHING:
+            return
+        for span in change.spans:
+            self._note(name, span)
+        if not change.only_spans:
             self._changes.append((name, change))
             self._marks.setdefault(name, {}).update(change.marks)
             self._dead[name] = self._dead.get(name, 0) + len(change.dead) - len(change.undead)
 
+    def _note(self, name: str, span: Span) -> None:
+        """Join a span with the one before while both lie within a second, so that there is about one row a second."""
+        latest = self._latest.get(name)
+        if latest and span.first >= latest.end:
+            span = latest.joined(span, PRECISION) or span
+        self._latest[name] = self._spans[name, span.first] = span
+
     def forget(self, name: str) -> None:
         """Drop all that is kept of a subscription."""
-        self._dirty[name] = None
-        for kept in (self._progress, self._marks, self._dead):
+        self._changes.append((name, None))
+        for kept in (self._progress, self._marks, self._dead, self._dirty, self._latest):
             kept.pop(name, None)
+        self._spans = {place: span for place, span in self._spans.items() if place[0] != name}
 
     def take(self) -> Unwritten:
         """Return what is to be written now."""
-        taken = Unwritten(self._dirty, self._changes)
-        self._dirty, self._changes = {}, []
+        taken = Unwritten(self._changes, self._dirty, self._spans)
+        self._changes, self._dirty, self._spans = [], {}, {}
         return taken
 
     def put_back(self, taken: Unwritten) -> None:
         """Note that it could not be written, before all that was committed since."""
-        self._dirty = {**taken.progress, **self._dirty}
+        gone = {name for name, change in self._changes if change is None}
         self._changes = [*taken.changes, *self._changes]
+        self._dirty = {n: p for n, p in taken.progress.items() if n not in gone} | self._dirty
+        self._spans = {place: span for place, span in taken.spans.items() if place[0] not in gone} | self._spans

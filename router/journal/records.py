@@ -69,14 +69,15 @@ class Records:
         if change.marks:
             many("INSERT OR REPLACE INTO marks VALUES (?, ?, ?)", ((name, k, v) for k, v in change.marks.items()))
 
-    def keep(self, name: str, progress: Progress | None) -> None:
-        """Write the progress of a subscription; None forgets it, and all that is kept of it."""
-        if progress is None:
-            for table in ("progress", "parked", "dead", "marks"):
-                self._sql.execute(f"DELETE FROM {table} WHERE name = ?", (name,))
-        else:
-            row = (name, *astuple(progress))
-            self._sql.execute("INSERT OR REPLACE INTO progress VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+    def keep(self, name: str, progress: Progress) -> None:
+        """Write the progress of a subscription."""
+        row = (name, *astuple(progress))
+        self._sql.execute(f"INSERT OR REPLACE INTO progress VALUES ({', '.join('?' * len(row))})", row)
+
+    def forget(self, name: str) -> None:
+        """Delete all that is kept of a subscription."""
+        for table in ("progress", "parked", "dead", "marks"):
+            self._sql.execute(f"DELETE FROM {table} WHERE name = ?", (name,))
 
     def furthest(self) -> int:
         """Return the highest position of any subscription, 0 if there is none."""

@@ -101,6 +101,7 @@ class Writer:
         self._wake = anyio.Event()
         self._swept = 0.0
         self._noted = 0.0
+        self._turn = 0
         self._latency = Latency()
 
     async def recall(self) -> None:
@@ -241,15 +242,16 @@ class Writer:
 
     def _plan(self, group: _Group, unwritten: Unwritten) -> Write:
         now = time.time()
+        sweep = self._sweep(now)
         return Write(
             first=self.head,
             received=now,
             ids=b"".join(group.fresh),
             body=pack(list(group.fresh.values())),
-            progress=unwritten.progress,
-            changes=unwritten.changes,
+            unwritten=unwritten,
             sealed=self._window.owed(SEALED),
-            sweep=self._sweep(now),
+            sweep=sweep,
+            tidied=self._next_tidied() if sweep else "",
         )
 
     def _sweep(self, now: float) -> Sweep | None:
@@ -260,6 +262,12 @@ class Writer:
         self._swept = now
         keep_from = math.inf if pressed else now - self.limits.retention
         return Sweep(self._ledger.settled, keep_from, now - self.limits.duplicates)
+
+    def _next_tidied(self) -> str:
+        """Return the name of one subscription after the other."""
+        names = self._ledger.names
+        self._turn += 1
+        return names[self._turn % len(names)] if names else ""
 
     def _store(self, write: Write) -> tuple[int, int] | None:
         """Write; after a sweep, look how large the file is, and what is the oldest in it."""

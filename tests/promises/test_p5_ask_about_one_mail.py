@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from base64 import b64encode
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,47 @@ async def test_each_subscription_says_where_a_mail_is_and_why(tmp_path: Path) ->
     assert [[one["position"] for one in found] for found in same] == [[found["position"]]] * 3
     assert missing == []
     assert fates(after) == {**running_fates, "a/down": "pending"}
+
+
+async def test_it_is_told_when_a_mail_was_delivered_and_after_how_many_tries(tmp_path: Path) -> None:
+    """Also after kill -9: within a second or so for the first try, exactly and with what was wrong for a later one."""
+    calls: list[str] = []
+
+    async def second_time(request: web.Request) -> web.Response:
+        calls.append((await request.json())["env_id"])
+        return web.Response(status=503 if calls.count(calls[-1]) == 1 else 200)
+
+    made = web.Application()
+    made.router.add_post("/flaky", second_time)
+    runner = web.AppRunner(made)
+    departments = """
+  a:
+    accounts: ["*"]
+    subscriptions:
+      all: {{to: {{type: file, path: "{{out}}/all.jsonl"}}}}
+      flaky: {{to: {{type: webhook, url: "http://127.0.0.1:{port}/flaky"}}, delivery: {{batch: 1, retry_min: 10ms}}}}
+"""
+    started = time.time()
+    try:
+        with running(tmp_path, departments.format(port=await destination(runner))) as daemon:
+            await post(daemon.url, range(100, 103), {})
+            await anyio.to_thread.run_sync(daemon.wait_settled)
+            ended = time.time()
+            (before,) = await explained(daemon, "r101@example.net")
+            await anyio.to_thread.run_sync(daemon.kill)
+            (after,) = await explained(daemon, "r101@example.net")
+    finally:
+        await runner.cleanup()
+    file, flaky = before["ways"]
+    assert started <= file["earliest"] <= file["latest"] <= ended
+    assert file["attempts"] == 1
+    assert file["text"].startswith("delivered between ")
+    assert file["text"].endswith(", at the first try")
+    assert (flaky["attempts"], flaky["earliest"]) == (2, flaky["latest"])
+    assert started <= flaky["latest"] <= ended
+    assert "after 2 tries; before that: " in flaky["text"]
+    assert "503" in flaky["text"]
+    assert after["ways"] == before["ways"]
 
 
 async def test_a_mail_is_found_inside_of_base64(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from router.delivery import Delivery
 from router.dispatch import Chunk
 from router.errors import Partial, Reject, Retry
 from router.event import UNDECODABLE, Batch, Event
-from router.journal import Change, DeadLetter, Parked, Progress
+from router.journal import Change, DeadLetter, Ending, Parked, Progress, Span
 from router.journal.conformance import Note, event
 from router.plugin import Deliver, Placed, Sink, Step
 from router.retry import SCHEDULE, Policy, judge, parking, pause
@@ -71,6 +71,8 @@ class Books:
         self.waiting: dict[int, Parked] = {}
         self.rewound: list[int] = []
         self.marked: dict[str, int] = {}
+        self.spans: list[Span] = []
+        self.endings: list[Ending] = []
 
     def marks(self) -> Mapping[str, int]:
         return dict(self.marked)
@@ -96,6 +98,8 @@ class Books:
         assert progress.parked == len(self.waiting)
         self.progress = progress
         self.marked.update(change.marks)
+        self.spans += change.spans
+        self.endings += change.endings
 
 
 def chunk(first: int, names: str, unwanted: int = 0) -> Chunk:
@@ -669,6 +673,59 @@ async def test_dead_letters_are_replayed_through_the_steps_of_today(clock: None,
         await anyio.sleep(5)
     assert got == ["stamped", "anew"]
     assert (books.progress.delivered, books.progress.dead) == (1, 0)
+
+
+async def test_when_each_event_was_delivered_and_after_how_many_tries_is_told(clock: None) -> None:
+    """For those of the first try the span of their chunk; for the others the moment, the tries and what was wrong."""
+    sink = Scripted(script=[Partial({1: Retry("busy", after=20.0)}), None], calls=[], takes=5.0)
+    books = Books(chunk(1, "abc", unwanted=2))
+    async with running(delivery(sink, books)):
+        await anyio.sleep(100)
+    (first, *_, last) = [1e9 + at + 5 for at, _ in sink.calls]
+    assert books.spans == [Span(1, 6, first, first)]
+    assert books.endings == [Ending(position=2, at=last, tries=2, reason="busy")]
+
+
+async def test_the_tries_of_what_was_parked_all_count(clock: None) -> None:
+    """Also those of the batch that it was refused with, and of its life before a replay not."""
+    sink = Scripted(script=[Retry("x"), Retry("x"), Retry("x"), Retry("y")], calls=[])
+    books = Books(chunk(1, "a"))
+    async with running(delivery(sink, books)):
+        await anyio.sleep(1000)
+    (ending,) = books.endings
+    assert (ending.position, ending.tries, ending.reason, ending.fate) == (1, 5, "y", "delivered")
+    assert ending.at == 1e9 + sink.calls[-1][0]
+    assert not books.spans
+
+
+async def test_of_a_batch_that_is_refused_each_event_says_so(clock: None) -> None:
+    poison = ids("b")[0]
+    sink = Scripted(calls=[], answer=lambda batch: Reject("no", 400) if poison in [e.id for e in batch] else None)
+    books = Books(chunk(1, "abc"))
+    async with running(delivery(sink, books)):
+        await anyio.sleep(10)
+    assert [(one.position, one.tries, one.reason) for one in books.endings] == [
+        (1, 1, "refused together with others: no"),
+        (3, 1, "refused together with others: no"),
+    ]
+    assert not books.spans
+
+
+async def test_what_is_replayed_or_discarded_is_told_as_that(clock: None) -> None:
+    refuse = True
+    sink = Scripted(calls=[], answer=lambda _: Reject("no", 400) if refuse else None)
+    books = Books(chunk(1, "a"), chunk(2, "b"))
+    async with running(delivery(sink, books, Policy(batch=1))) as subject:
+        await anyio.sleep(1)
+        refuse = False
+        replayed, discarded = books.letters
+        subject.replay([replayed], per_second=1.0)
+        subject.discard([discarded])
+        await anyio.sleep(10)
+    assert [(one.position, one.tries, one.reason, one.fate) for one in books.endings] == [
+        (2, 1, "no", "discarded"),
+        (1, 1, "replayed", "delivered"),
+    ]
 
 
 def test_the_schedule_ends() -> None:

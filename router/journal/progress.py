@@ -1,0 +1,139 @@
+"""What a journal keeps of each subscription: how far it is, what failed, and when the rest was delivered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from router.event import Event
+
+State: TypeAlias = Literal["active", "paused", "gone"]
+"""Whether a subscription delivers; `gone` is what its destination said (410), `paused` what an operator did."""
+
+Kind: TypeAlias = Literal["refused", "exhausted", "undecodable", "config"]
+"""Why an event was given up on: the destination's word, no try left, its own form, or a fault of a step.
+
+Its own form is at fault where nobody could decode it, and the destination refused it or a step failed on it.
+"""
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a subscription is: all below `position` is settled or parked, and the counters add up to it.
+
+    `position - since + carried = delivered + filtered + parked + dead`. `since` is where the present pattern took
+    effect and counting began; `pattern` is a digest of all that decides what the subscription wants, so that a change
+    of it starts a new count; `carried` are the events from before that were parked then, or replayed since, and
+    `left_out` those of them that the steps of today leave out (they are among the filtered).
+    `dead` also counts the letters that were discarded.
+    """
+
+    position: int
+    since: int
+    pattern: str
+    delivered: int = 0
+    filtered: int = 0
+    parked: int = 0
+    dead: int = 0
+    carried: int = 0
+    state: State = "active"
+    left_out: int = 0
+
+
+class Trouble(msgspec.Struct, frozen=True, kw_only=True):
+    """An event that a subscription could not deliver, and how it went. Times are Unix seconds.
+
+    The event is as it was journalled; what the subscription's steps make of it is made at each try. `status` is the
+    destination's, if it gave one.
+    """
+
+    position: int
+    event: Event
+    reason: str
+    status: int | None
+    attempts: int
+    first_try: float
+    last_try: float
+
+
+class Parked(Trouble, frozen=True, kw_only=True):
+    """Failed for now; its next try is `due`, in Unix seconds. It was parked `times` before."""
+
+    due: float
+    times: int
+
+
+class DeadLetter(Trouble, frozen=True, kw_only=True):
+    """Given up on, until replayed or discarded."""
+
+    kind: Kind
+
+
+PRECISION = 1.0
+"""Seconds within which it is told when an event was delivered."""
+
+
+class Span(msgspec.Struct, frozen=True):
+    """When events were delivered: those at positions from `first` to below `end`, between two moments (Unix seconds).
+
+    It speaks of those that were delivered at the first try; how the others ended is an `Ending`.
+    """
+
+    first: int
+    end: int
+    begun: float
+    ended: float
+
+    def joined(self, later: Span, within: float) -> Span | None:
+        """Return one for both, if both lie within so many seconds; `later` is the one of later positions."""
+        begun, ended = min(self.begun, later.begun), max(self.ended, later.ended)
+        return Span(self.first, later.end, begun, ended) if ended - begun <= within else None
+
+
+def join(spans: list[Span], span: Span, within: float) -> None:
+    """Put a span behind others, joined with the last one if both lie within so many seconds."""
+    joined = spans[-1].joined(span, within) if spans else None
+    if joined:
+        spans[-1] = joined
+    else:
+        spans.append(span)
+
+
+class Ending(msgspec.Struct, frozen=True, kw_only=True):
+    """How an event ended that was not delivered at its first try: when (Unix seconds), and after how many tries.
+
+    `reason` is what went wrong before. Tries are counted from when it was last taken up: by a start of the router, or
+    by a replay, whose reason is `replayed`.
+    """
+
+    position: int
+    at: float
+    tries: int
+    reason: str
+    fate: Literal["delivered", "discarded"] = "delivered"
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """What one commit of a subscription changes, besides its progress.
+
+    `parked` and `dead` are added, or replace those of the same position; `unparked` and `undead` are the positions
+    of those that are no longer so. `marks` are the sink's own positions, those that changed. `spans` and `endings` say
+    when events were delivered, in the order of positions.
+    """
+
+    parked: Sequence[Parked] = ()
+    unparked: Sequence[int] = ()
+    dead: Sequence[DeadLetter] = ()
+    undead: Sequence[int] = ()
+    marks: Mapping[str, int] = {}
+    spans: Sequence[Span] = ()
+    endings: Sequence[Ending] = ()
+
+    @property
+    def only_spans(self) -> bool:
+        """Whether it changes nothing else."""
+        return not (self.parked or self.unparked or self.dead or self.undead or self.marks or self.endings)
+
+
+NOTHING = Change()
