@@ -1,27 +1,30 @@
 """Dispatch: each committed segment is matched once, and offered to the subscriptions that want some of it.
 
 A subscription that keeps up is fed from memory, a bounded ring of routed segments. One that falls out of the
-ring reads the journal at its own pace and rejoins. Neither costs the other anything: what nobody wants costs
-one memo look-up, whatever the number of subscriptions.
+ring reads the journal at its own pace and rejoins (`router.scan`): at once if it is only a little behind, else in
+spare time. Neither costs the other anything: what nobody wants costs one memo look-up, whatever the number of
+subscriptions.
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Sequence
+from typing import TypeAlias
 
 import anyio
 import msgspec
 
 from router.event import Event
 from router.journal import Segment
+from router.scan import Read, Scan, Wanted
+from router.spare import AtOnce, SpareTime
 
 RING_EVENTS = 20_000
 RING_BYTES = 64 * 2**20
-READ = 512
-"""Events that a lagging subscription reads from the journal at a time."""
+NEAR = 5 * RING_EVENTS
+"""Events that a subscription may be behind and still catch up before anything else; beyond, it does in spare time."""
 
 
 class Chunk(msgspec.Struct, frozen=True):
@@ -66,6 +69,8 @@ class Feed:
         """Everything below was handed out."""
         self.live = False
         """Whether it is fed from memory."""
+        self.far = False
+        """Whether it is so far behind that it can wait; until it is live again."""
         self.chunks: deque[Chunk] = deque()
         self._pace = pace
         self._taken = -math.inf
@@ -124,23 +129,26 @@ class Dispatch:
 
     def __init__(
         self,
-        wanted: Callable[[Event], tuple[int, ...]],
+        wanted: Wanted,
         feeds: Sequence[Feed],
         head: int,
-        read: Callable[[int, int], Coroutine[Any, Any, Segment]],
+        read: Read,
         ring_events: int = RING_EVENTS,
     ) -> None:
-        self._read = read
         self._ring_events = ring_events
         self.head = head
+        self._near = Scan(read, wanted, AtOnce())
+        self._far = Scan(read, wanted, SpareTime(lambda: self.head))
         self.replace(wanted, feeds)
 
-    def replace(self, wanted: Callable[[Event], tuple[int, ...]], feeds: Sequence[Feed]) -> None:
+    def replace(self, wanted: Wanted, feeds: Sequence[Feed]) -> None:
         """Route by other matches from now on, to these feeds; a feed that goes on keeps its place.
 
         What is in memory was routed by the old ones: feeds that have not taken it read it from the journal.
         """
         self._wanted = wanted
+        self._near.replace(wanted)
+        self._far.replace(wanted)
         self._feeds = feeds
         self._ring: deque[_Routed] = deque()
         self._size = 0
@@ -204,7 +212,7 @@ class Dispatch:
                 if feed.chunks:
                     return feed.take(limit)
             elif not self._rejoin(feed):
-                return await self._read_journal(feed)
+                return await self._catch_up(feed, limit)
 
     def rewind(self, feed: Feed, position: int) -> None:
         """Start over from a position that is still in the journal."""
@@ -216,7 +224,7 @@ class Dispatch:
         first = self._ring[0].first if self._ring else self.head
         if feed.position < first:
             return False
-        feed.live = True
+        feed.live, feed.far = True, False
         for routed in self._ring:
             if routed.end > feed.position:
                 chunk = routed.chunk(feed.index)
@@ -224,11 +232,11 @@ class Dispatch:
                     feed.offer(_after(chunk, feed.position))
         return True
 
-    async def _read_journal(self, feed: Feed) -> Chunk:
-        segment = await self._read(feed.position, READ)
-        mine = [(p, e) for p, e in enumerate(segment.events, segment.first) if feed.index in self._wanted(e)]
-        feed.position = segment.end
-        return Chunk(segment.end, [p for p, _ in mine], [e for _, e in mine])
+    async def _catch_up(self, feed: Feed, limit: int) -> Chunk:
+        feed.far = feed.far or self.head - feed.position > NEAR
+        chunk = Chunk(*await (self._far if feed.far else self._near).take(feed, limit))
+        feed.position = chunk.end
+        return chunk
 
 
 def _after(chunk: Chunk, position: int) -> Chunk:

@@ -14,7 +14,7 @@ LAYERS = [
     {"bell", "errors", "event", "hint", "latency", "lines", "units"},
     {"plugin"},
     {"journal", "match", "steps"},
-    {"intake", "dispatch", "verify"},
+    {"intake", "spare", "scan", "dispatch", "verify"},
     {"window", "agenda", "retry", "breaker", "valve", "settlement", "preparation", "books"},
     {"tally", "revival", "delivery"},
     {"config", "admin"},

@@ -24,6 +24,8 @@ SWEEP = 2000
 STRETCH_ROWS = 10_000
 STRETCH_BYTES = 32 * 2**20
 """What a search reads in one transaction at most."""
+READ_BYTES = 8 * 2**20
+"""What is read at once, however many events are asked for, but for the last row."""
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS batches (
@@ -116,20 +118,25 @@ class Batches:
         return None if tail is None else int(tail)
 
     def read(self, position: int, limit: int) -> list[StoredBatch]:
-        """Return the batches from the one that holds `position` on, until they have `limit` events from there."""
+        """Return the batches from the one that holds `position` on, until they have `limit` events from there.
+
+        They may be fewer where they are large.
+        """
         rows = self._sql.execute(
             "SELECT first, count, crc, ids, body FROM batches WHERE first >= coalesce("
             "(SELECT max(first) FROM batches WHERE first <= ?), 0) ORDER BY first",
             (position,),
         )
         batches: list[StoredBatch] = []
+        size = 0
         try:
             for first, count, crc, ids, body in rows:
                 if first + count <= position:
                     continue
                 sound = body and zlib.crc32(body, zlib.crc32(ids)) == crc
                 batches.append(StoredBatch(first, ids, _unpack(body) if sound else None, count))
-                if first + count - position >= limit:
+                size += len(body)
+                if first + count - position >= limit or size > READ_BYTES:
                     break
         finally:
             rows.close()

@@ -54,10 +54,10 @@ def events_of(batch: StoredBatch, restore: Restore) -> list[Event]:
     ]
 
 
-def _only(batch: StoredBatch, index: int) -> StoredBatch:
-    """Leave only one of a batch's events."""
-    rows = None if batch.rows is None else batch.rows[index : index + 1]
-    return StoredBatch(batch.first + index, batch.ids[index * 16 : index * 16 + 16], rows, 1)
+def part_of(batch: StoredBatch, start: int, stop: int) -> StoredBatch:
+    """Leave only some of a batch's events."""
+    rows = None if batch.rows is None else batch.rows[start:stop]
+    return StoredBatch(batch.first + start, batch.ids[start * 16 : stop * 16], rows, stop - start)
 
 
 def trouble_of(row: StoredTrouble, restore: Restore) -> dict[str, Any]:
@@ -111,7 +111,7 @@ class SqliteInspection:
             for batch in batches:
                 messages = [(bytes(row.body), row.attributes) for row in batch.rows or ()]
                 for index in sought.indices(batch.ids, messages):
-                    (event,) = events_of(_only(batch, index), self._restore)
+                    (event,) = events_of(part_of(batch, index, index + 1), self._restore)
                     yield batch.first + index, event
 
     def trouble(self, name: str, position: int) -> Trouble | None:

@@ -12,8 +12,9 @@ from router.errors import Retry
 from router.event import Event
 from router.journal import NOTHING, Change, DeadLetter, Follower, Parked, Progress, Restore, Segment, Statistics
 from router.journal.database import Database
-from router.journal.inspection import events_of, trouble_of
+from router.journal.inspection import trouble_of
 from router.journal.ledger import Ledger
+from router.journal.stored import StoredEvents
 from router.journal.writer import Writer
 
 
@@ -57,12 +58,11 @@ class SqlitePartition:
         if position >= head:
             return Segment(head, ())
         batches = await to_thread.run_sync(self._reader.batches.read, position, limit, limiter=self._read_limiter)
-        events = [event for batch in batches for event in events_of(batch, self._restore)]
         if not batches:
             return Segment(head, ())
-        first = batches[0].first
-        skip = max(0, position - first)
-        return Segment(first + skip, events[skip : head - first])
+        first = max(position, batches[0].first)
+        end = min(head, batches[-1].first + batches[-1].count)
+        return Segment(first, StoredEvents(batches, first - batches[0].first, end - first, self._restore))
 
     def progress(self, name: str) -> Progress | None:
         """Return what was committed last for the subscription."""
