@@ -12,8 +12,6 @@ from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-import msgspec
-
 from router.errors import Undecodable
 from router.event import UNDECODABLE, Event, Message, UndecodableFields
 from router.plugin import Decoder
@@ -51,10 +49,9 @@ class Intake:
 def event_of(decoder: Decoder, message: Message, source: str, name: str = "") -> Event:
     """Decode a message again; `name` is the id that it was journalled under, so that a better decoder keeps it."""
     try:
-        event = decoder.decode(message, source)
+        return decoder.restore(message, source, name) if name else decoder.decode(message, source)
     except Undecodable as error:
         return _undecodable(message, source, error.reason, name)
-    return msgspec.structs.replace(event, id=name) if name and event.id != name else event
 
 
 def _undecodable(message: Message, source: str, reason: str, name: str = "") -> Event:

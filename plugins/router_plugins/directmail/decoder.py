@@ -46,24 +46,28 @@ class DirectMail(Decoder, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
         Bytes that are not UTF-8 show as replacement characters in the fields; `message` keeps them.
         """
+        return self.restore(message, source, "")
+
+    def restore(self, message: Message, source: str, name: str) -> Event:
+        """Return the event under the id `name`; an empty one is made from what the message says."""
         text = str(message.body, "utf-8", "replace")
         fields = strict(text)  # most messages; none that needs unwrapping matches
         if fields is None:
             inner = unwrap(text)
             if isinstance(inner, CloudEvent):
-                return self._event_of_cloud(inner, message, source)
+                return self._event_of_cloud(inner, message, source, name)
             text, fields = inner, parse(inner)
-        return self._event_of_text(text, fields, message, source)
+        return self._event_of_text(text, fields, message, source, name)
 
-    def _event_of_text(self, text: str, fields: Result, message: Message, source: str) -> Event:
+    def _event_of_text(self, text: str, fields: Result, message: Message, source: str, name: str) -> Event:
         kind = type_of_text(fields.event, fields.status)
-        identity = _business_id(kind, fields) or id_of_text(text)
+        identity = name or _business_id(kind, fields) or id_of_text(text)
         return Event(identity, kind, self._time(kind, fields, "", message), source, fields, message)
 
-    def _event_of_cloud(self, cloud: CloudEvent, message: Message, source: str) -> Event:
+    def _event_of_cloud(self, cloud: CloudEvent, message: Message, source: str, name: str) -> Event:
         fields = fields_of(cloud)
         kind = type_of_cloud_event(cloud.type)
-        identity = _business_id(kind, fields)
+        identity = name or _business_id(kind, fields)
         if not identity:
             identity = id_of_cloud_event(cloud.source, cloud.id) if cloud.id else id_of_text(str(cloud.data, "utf-8"))
         return Event(identity, kind, self._time(kind, fields, cloud.time or "", message), source, fields, message)

@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from router.errors import ConfigError, Undecodable
-from router.event import ENVELOPE_FIELDS, Event
+from router.event import ENVELOPE_FIELDS, Event, Message
 from router_plugins.directmail.decoder import DirectMail
 from router_plugins.directmail.fields import NAMES, RESERVED, Result
 from router_plugins.directmail.identity import id_of_delivery
@@ -255,3 +255,11 @@ def test_a_damaged_message_is_an_event_or_undecodable(decode: Decode, sent: str,
     whole = sent.encode()
     start, end = sorted(data.draw(st.tuples(*[st.integers(0, len(whole))] * 2)))
     assert outcome(decode, whole[:start] + data.draw(st.binary(max_size=8)) + whole[end:])
+
+
+def test_a_journalled_message_keeps_the_id_that_it_has() -> None:
+    """A better decoder may give other ids; what was journalled is known by its old one."""
+    decoder, message = DirectMail(), Message(b"env_id=1&rcpt=a@b.c&status=0&event=deliver", 0.0)
+    restored = decoder.restore(message, "push", "ab" * 16)
+    assert restored.id == "ab" * 16
+    assert restored.fields == decoder.decode(message, "push").fields
