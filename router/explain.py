@@ -144,9 +144,9 @@ class _Report:
             if isinstance(result, Reject):
                 return say(fate="dead", text=f"its step `{name}` failed on it, and it was discarded: {result.reason}")
             left = result
-        return self._delivered(planned.name, progress, position)
+        return self._delivered(planned.name, progress, position, event)
 
-    def _delivered(self, name: str, progress: Progress, position: int) -> Way:
+    def _delivered(self, name: str, progress: Progress, position: int, event: Event) -> Way:
         """Say when it was delivered, as far as that is known; or that it was discarded, which is recorded likewise."""
         record = self._journal.delivered(name, position)
         if isinstance(record, Ending):
@@ -157,8 +157,9 @@ class _Report:
         say = partial(Way, subscription=name, fate="delivered")
         if record is None:
             return say(text=f"delivered{doubt} (when is not recorded)")
-        say = partial(say, earliest=record.begun, latest=record.ended)
-        between = f"delivered between {_moment(record.begun)} and {_moment(math.ceil(record.ended))}{doubt}"
+        begun = max(record.begun, min(event.received, record.ended))
+        say = partial(say, earliest=begun, latest=record.ended)
+        between = f"delivered between {_moment(begun)} and {_moment(math.ceil(record.ended))}{doubt}"
         if position < known.complete:
             return say(text=f"{between} (it may have taken more than one try)")
         return say(text=f"{between}, at the first try", attempts=1)

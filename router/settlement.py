@@ -48,9 +48,7 @@ def leave(policy: Policy, work: Work, outcome: Outcome, now: float, *, wait: boo
 
 
 def endings(work: Work, delivered: Sequence[int], now: float) -> Sequence[Ending]:
-    """Say how it ended for the events that were delivered, unless it was at their first try."""
-    if work.slot is not None and not work.reason:
-        return ()
+    """Say how it ended for events that were delivered, though not at their first try."""
     troubles = {trouble.position: trouble for trouble in work.troubles}
     found: list[Ending] = []
     for position in delivered:

@@ -73,10 +73,11 @@ class Tally:
         self._mourn(dead)
         self._window.settle(slot, 0.0, filtered=filtered, dead=dead)
 
-    def advance(self, *, whole: bool = False) -> bool:
-        """Move the mark over what is settled, and commit it; returns whether that changed what is parked."""
-        change = self._window.advance()
-        return change is not None and self._commit(change, whole=whole)
+    def advance(self) -> None:
+        """Move the mark over what is settled, and commit it."""
+        change = self._window.advance(time.time())
+        if change is not None:
+            self._commit(change)
 
     def skip(self, head: int) -> None:
         """Note that nothing up to `head` is wanted; only while idle."""
@@ -87,10 +88,12 @@ class Tally:
         """Note what a try settled of a batch; returns whether that changed what is parked."""
         self._mourn(dead)
         now = time.time()
-        late = endings(work, delivered, now)
         if work.slot is not None:
+            late = endings(work, delivered, now) if work.reason else ()
             self._window.settle(work.slot, now, delivered=len(delivered), parked=parked, dead=dead, late=late)
-            return self.advance(whole=True)
+            change = self._window.advance(now)
+            return change is not None and self._commit(change, whole=True)
+        late = endings(work, delivered, now)
         settled = len(delivered) + len(parked) + len(dead)
         self.reviving -= settled
         return settled > 0 and self._commit(self._window.revive(late, parked, dead), whole=True)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from router.journal import NOTHING, PRECISION, Change, DeadLetter, Ending, Parked, Progress, Span, join
+from router.journal import JUST_NOW, NOTHING, Change, DeadLetter, Ending, Parked, Progress, Span
 
 
 class Slot:
@@ -88,8 +88,11 @@ class Window:
         if not self._slots and end > self._end:
             self.take(end, 0)
 
-    def advance(self) -> Change | None:
-        """Move the mark over the settled slots; return what that parks and gives up on, or None if it stays."""
+    def advance(self, now: float) -> Change | None:
+        """Move the mark over the settled slots; return what that parks and gives up on, or None if it stays.
+
+        If any of it was delivered a while before `now` (Unix seconds), it also says when each slot was.
+        """
         if not self._slots or self._slots[0].open:
             return None
         delivered = filtered = 0
@@ -97,7 +100,7 @@ class Window:
         dead: list[DeadLetter] = []
         late: list[Ending] = []
         spans: list[Span] = []
-        end = self.progress.position
+        end, slow = self.progress.position, False
         while self._slots and not self._slots[0].open:
             slot = self._slots.popleft()
             delivered += slot.delivered
@@ -106,7 +109,8 @@ class Window:
             dead += slot.dead
             late += slot.late
             if slot.begun:
-                join(spans, Span(end, slot.end, slot.begun, slot.ended), PRECISION)
+                slow = slow or slot.begun < now - JUST_NOW
+                spans.append(Span(end, slot.end, slot.begun, slot.ended))
             end = slot.end
         done = self.progress
         self.progress = replace(
@@ -117,9 +121,9 @@ class Window:
             parked=done.parked + len(parked),
             dead=done.dead + len(dead),
         )
-        if not (parked or dead or spans or late):
+        if not (parked or dead or slow or late):
             return NOTHING
-        return Change(parked=parked, dead=dead, spans=spans, endings=late)
+        return Change(parked=parked, dead=dead, spans=spans if slow else (), endings=late)
 
     def revive(
         self,

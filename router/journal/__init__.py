@@ -26,8 +26,8 @@ import msgspec
 from router.errors import RouterError
 from router.event import Event, Message
 from router.journal.progress import (
+    JUST_NOW,
     NOTHING,
-    PRECISION,
     Change,
     DeadLetter,
     Ending,
@@ -37,7 +37,6 @@ from router.journal.progress import (
     Span,
     State,
     Trouble,
-    join,
 )
 from router.journal.report import CheckReport
 from router.latency import Latencies
@@ -45,8 +44,8 @@ from router.plugin import Plugin
 
 __all__ = [
     "FIRST",
+    "JUST_NOW",
     "NOTHING",
-    "PRECISION",
     "Change",
     "DeadLetter",
     "Ending",
@@ -65,7 +64,6 @@ __all__ = [
     "State",
     "Statistics",
     "Trouble",
-    "join",
 ]
 
 FIRST = 1

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 
-from router.journal.progress import NOTHING, PRECISION, Change, Progress, Span
+from router.journal.progress import JUST_NOW, NOTHING, PRECISION, Change, Progress, Span
 from router.journal.records import Records
 
 Spans: TypeAlias = Mapping[tuple[str, int], Span]
@@ -22,6 +23,13 @@ class Unwritten(msgspec.Struct, frozen=True):
     spans: Spans = {}
 
 
+class _Since(NamedTuple):
+    """Where a subscription was when it committed for the first time since the last write; `begun` in Unix seconds."""
+
+    progress: Progress
+    begun: float
+
+
 class Ledger:
     """The subscriptions of a journal."""
 
@@ -34,6 +42,7 @@ class Ledger:
         self._dirty: dict[str, Progress] = {}
         self._spans: dict[tuple[str, int], Span] = {}
         self._latest: dict[str, Span] = {}
+        self._since: dict[str, _Since] = {}
 
     @property
     def dirty(self) -> bool:
@@ -69,15 +78,28 @@ class Ledger:
 
     def commit(self, name: str, progress: Progress, change: Change) -> None:
         """Note the progress and the change."""
+        if name not in self._since:
+            self._since[name] = _Since(self._progress.get(name, progress), time.time())
+        if change is not NOTHING:
+            self._enter(name, change)
         self._progress[name] = self._dirty[name] = progress
-        if change is NOTHING:
-            return
-        for span in change.spans:
-            self._note(name, span)
+
+    def _enter(self, name: str, change: Change) -> None:
+        if change.spans:
+            self._close(name)
+            for span in change.spans:
+                self._note(name, span)
         if not change.only_spans:
             self._changes.append((name, change))
             self._marks.setdefault(name, {}).update(change.marks)
             self._dead[name] = self._dead.get(name, 0) + len(change.dead) - len(change.undead)
+
+    def _close(self, name: str) -> None:
+        """Make a span of what was delivered since it was looked at last, if anything was."""
+        before, begun = self._since.pop(name)
+        now = self._progress.get(name, before)
+        if now.delivered > before.delivered and now.position > before.position:
+            self._note(name, Span(before.position, now.position, begun - JUST_NOW, time.time()))
 
     def _note(self, name: str, span: Span) -> None:
         """Join a span with the one before while both lie within a second, so that there is about one row a second."""
@@ -89,12 +111,14 @@ class Ledger:
     def forget(self, name: str) -> None:
         """Drop all that is kept of a subscription."""
         self._changes.append((name, None))
-        for kept in (self._progress, self._marks, self._dead, self._dirty, self._latest):
+        for kept in (self._progress, self._marks, self._dead, self._dirty, self._latest, self._since):
             kept.pop(name, None)
         self._spans = {place: span for place, span in self._spans.items() if place[0] != name}
 
     def take(self) -> Unwritten:
         """Return what is to be written now."""
+        for name in list(self._since):
+            self._close(name)
         taken = Unwritten(self._changes, self._dirty, self._spans)
         self._changes, self._dirty, self._spans = [], {}, {}
         return taken

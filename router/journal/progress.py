@@ -71,7 +71,9 @@ class DeadLetter(Trouble, frozen=True, kw_only=True):
 
 
 PRECISION = 1.0
-"""Seconds within which it is told when an event was delivered."""
+"""Seconds within which it is told when an event was delivered, or little more."""
+JUST_NOW = 0.25
+"""Seconds that the mark may come later than a delivery without anything being said about it."""
 
 
 class Span(msgspec.Struct, frozen=True):
@@ -118,8 +120,9 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     """What one commit of a subscription changes, besides its progress.
 
     `parked` and `dead` are added, or replace those of the same position; `unparked` and `undead` are the positions
-    of those that are no longer so. `marks` are the sink's own positions, those that changed. `spans` and `endings` say
-    when events were delivered, in the order of positions.
+    of those that are no longer so. `marks` are the sink's own positions, those that changed. `endings` say how
+    events ended that took more than one try; `spans`, in the order of positions, when the others were delivered that
+    the mark now passes: if there are none, it was `JUST_NOW`.
     """
 
     parked: Sequence[Parked] = ()

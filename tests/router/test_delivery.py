@@ -683,6 +683,7 @@ async def test_when_each_event_was_delivered_and_after_how_many_tries_is_told(cl
         await anyio.sleep(100)
     (first, *_, last) = [1e9 + at + 5 for at, _ in sink.calls]
     assert books.spans == [Span(1, 6, first, first)]
+    assert first + 20 < last
     assert books.endings == [Ending(position=2, at=last, tries=2, reason="busy")]
 
 

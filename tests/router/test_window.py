@@ -22,10 +22,10 @@ def test_the_mark_waits_for_the_oldest_chunk() -> None:
     window = Window(progress())
     first, second = window.take(11, 10), window.take(21, 5)
     window.settle(second, 1000.0, delivered=5)
-    assert window.advance() is None
+    assert window.advance(1000.0) is None
     assert window.progress.position == 1
-    window.settle(first, 1000.5, delivered=10)
-    assert told(window.advance()) == ([Span(1, 21, 1000.0, 1000.5)], [])
+    window.settle(first, 1000.1, delivered=10)
+    assert window.advance(1000.1) == NOTHING
     assert (window.progress.position, window.progress.delivered, window.progress.filtered) == (21, 15, 5)
 
 
@@ -36,7 +36,8 @@ def test_what_was_delivered_before_the_mark_keeps_its_own_time() -> None:
     window.settle(second, 1000.0, delivered=5)
     window.settle(third, 1000.5, delivered=5)
     window.settle(first, 1060.0, delivered=10)
-    assert told(window.advance()) == ([Span(1, 11, 1060.0, 1060.0), Span(11, 31, 1000.0, 1000.5)], [])
+    spans = [Span(1, 11, 1060.0, 1060.0), Span(11, 21, 1000.0, 1000.0), Span(21, 31, 1000.5, 1000.5)]
+    assert told(window.advance(1060.0)) == (spans, [])
 
 
 def test_how_an_event_ended_that_came_late_is_told_when_the_mark_passes_it() -> None:
@@ -46,13 +47,13 @@ def test_how_an_event_ended_that_came_late_is_told_when_the_mark_passes_it() -> 
     ending = Ending(position=3, at=1060.0, tries=2, reason="busy")
     window.settle(slot, 1000.0, delivered=9)
     window.settle(slot, 1060.0, delivered=1, late=[ending])
-    assert told(window.advance()) == ([Span(1, 11, 1000.0, 1000.0)], [ending])
+    assert told(window.advance(1060.0)) == ([Span(1, 11, 1000.0, 1000.0)], [ending])
 
 
 def test_a_chunk_that_is_wanted_by_nobody_moves_the_mark_at_once() -> None:
     window = Window(progress())
     window.take(101, 0)
-    assert window.advance() == NOTHING
+    assert window.advance(1000.0) == NOTHING
     assert (window.progress.position, window.progress.filtered) == (101, 100)
 
 
@@ -60,7 +61,7 @@ def test_nothing_is_skipped_while_something_is_out() -> None:
     window = Window(progress())
     window.take(11, 1)
     window.skip(100)
-    assert window.advance() is None
+    assert window.advance(1000.0) is None
     assert window.progress.position == 1
 
 
@@ -77,8 +78,8 @@ def test_the_counters_add_up_to_the_mark_at_every_step(chunks: list[tuple[int, i
     random.shuffle(todo)  # type: ignore[attr-defined]
     for slot, kind in todo:
         window.settle(slot, 1000.0, delivered=int(kind == "delivered"), filtered=int(kind == "filtered"))
-        window.advance()
+        window.advance(1000.0)
         now = window.progress
         assert now.position - now.since == now.delivered + now.filtered + now.dead
-    window.advance()
+    window.advance(1000.0)
     assert window.progress.position == end
