@@ -25,7 +25,9 @@ SHELF_EVENTS = 16 * READ
 SHELF_BYTES = 16 * 2**20
 """What the shelf holds at most, besides the stretch that was read last."""
 SLICE = 16
-"""Events that are decoded in one turn."""
+"""Events that are decoded in one turn while others wait."""
+STRIDE = 64
+"""Events that are decoded in one turn while nobody does."""
 DOSE = 64
 """Events in a call at most while others wait, so that they do not wait long."""
 CALL = 0.0003
@@ -106,13 +108,14 @@ class Scan:
         """Read a stretch, decode it slice by slice, and put it on the shelf."""
         segment = await self._read(position, READ)
         events: list[Event] = []
-        for start in range(0, len(segment.events), SLICE):
-            await self._turns.wait()
+        while len(events) < len(segment.events):
+            size = STRIDE if await self._turns.wait() else SLICE
             started = time.monotonic()
-            events += segment.events[start : start + SLICE]
+            some = segment.events[len(events) : len(events) + size]
             spent = time.monotonic() - started
             self._turns.spent(spent)
-            self._pace += (spent / SLICE - self._pace) / 8
+            self._pace += (spent / len(some) - self._pace) / 8
+            events += some
         # Only now, and in one go: while it was decoded, a reload may have brought other routes.
         routes = [self._wanted(event) for event in events]
         stretch = _Stretch(segment.first, events, routes, sum(len(event.raw) for event in events))
