@@ -9,6 +9,7 @@ subscriptions.
 from __future__ import annotations
 
 import math
+import sys
 from collections import deque
 from collections.abc import Sequence
 from typing import TypeAlias
@@ -71,6 +72,8 @@ class Feed:
         """Whether it is fed from memory."""
         self.far = False
         """Whether it is so far behind that it can wait; until it is live again."""
+        self.until = sys.maxsize
+        """Nothing from here on is handed out: a subscription that goes has only what was there when it was told to."""
         self.chunks: deque[Chunk] = deque()
         self._pace = pace
         self._taken = -math.inf
@@ -207,12 +210,14 @@ class Dispatch:
         Chunks that wait in memory are joined up to about `limit` events.
         """
         while True:
-            if feed.live:
+            if feed.position >= feed.until:
+                await anyio.sleep_forever()
+            elif feed.live:
                 await feed.wait_offered(limit)
                 if feed.chunks:
-                    return feed.take(limit)
+                    return _before(feed.take(limit), feed.until)
             elif not self._rejoin(feed):
-                return await self._catch_up(feed, limit)
+                return _before(await self._catch_up(feed, limit), feed.until)
 
     def rewind(self, feed: Feed, position: int) -> None:
         """Start over from a position that is still in the journal."""
@@ -237,6 +242,14 @@ class Dispatch:
         chunk = Chunk(*await (self._far if feed.far else self._near).take(feed, limit))
         feed.position = chunk.end
         return chunk
+
+
+def _before(chunk: Chunk, until: int) -> Chunk:
+    """Leave out what lies from a position on."""
+    if chunk.end <= until:
+        return chunk
+    keep = [(p, e) for p, e in zip(chunk.positions, chunk.events, strict=True) if p < until]
+    return Chunk(until, [p for p, _ in keep], [e for _, e in keep])
 
 
 def _after(chunk: Chunk, position: int) -> Chunk:

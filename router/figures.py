@@ -51,13 +51,15 @@ class Figures:
     def _of_subscription(self, subscriber: Subscriber) -> SubscriptionStatus:
         delivery, valve = subscriber.delivery, subscriber.delivery.valve
         progress = delivery.progress
+        end = min(self._partition.head, subscriber.feed.until)
         return SubscriptionStatus(
-            journalled=self._partition.head - progress.since + progress.carried,
+            journalled=end - progress.since + progress.carried,
             delivered=progress.delivered,
             filtered=progress.filtered,
             parked=progress.parked,
             dead=progress.dead,
-            pending=self._partition.head - progress.position,
+            pending=end - progress.position,
+            draining=subscriber.draining,
             in_flight=valve.in_flight,
             attempts=valve.attempts,
             failures=valve.failures,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from functools import partial
 
@@ -9,12 +10,14 @@ import anyio
 import msgspec
 import structlog
 
+from router.config.model import Subscription
 from router.config.plan import Planned
 from router.delivery import Delivery
 from router.dispatch import Dispatch, Feed
 from router.errors import RouterError
 from router.journal import Partition, Progress
 from router.plugin import Emit, Source
+from router.retry import Policy
 
 log = structlog.get_logger("service")
 
@@ -37,6 +40,25 @@ class Live(msgspec.Struct, frozen=True):
     taken: int
     breaker: str = "closed"
     last_error: str = ""
+
+
+def policy_of(subscription: Subscription) -> Policy:
+    """Say how a subscription delivers: as it wishes, as far as its sink can, or else as suits the sink."""
+    sink, wish = subscription.to, subscription.delivery
+    in_order = wish.ordered or sink.keeps_positions
+    key = "" if sink.keeps_positions else wish.key  # its positions are those of one sequence
+    return Policy(
+        in_flight=1 if in_order and not key else wish.in_flight or sink.in_flight,
+        batch=wish.batch or sink.batch,
+        rate=wish.rate,
+        ordered=in_order,
+        single=sink.keeps_positions,
+        key=key,
+        tries=wish.tries,
+        retry_min=wish.retry_min,
+        retry_max=wish.retry_max,
+        schedule=wish.schedule,
+    )
 
 
 class Subscriber:
@@ -62,6 +84,25 @@ class Subscriber:
                 await self.delivery.run()
         finally:
             self.ended.set()
+
+    @property
+    def draining(self) -> bool:
+        """Whether it goes as soon as it has delivered what was there when it was told to."""
+        return self.feed.until != sys.maxsize
+
+    def drain(self, head: int) -> None:
+        """Take nothing from this position on."""
+        self.feed.until = head
+
+    def note_idle(self, head: int) -> None:
+        """Move its mark on if it wants nothing of what came in."""
+        if self.feed.settled and self.delivery.settled:
+            self.delivery.skip(min(head, self.feed.until))
+
+    def left(self, head: int) -> int:
+        """Return how many events it has not settled, those that are parked included."""
+        progress = self.delivery.progress
+        return max(min(head, self.feed.until) - progress.position, 0) + progress.parked
 
     async def stop(self, grace: float) -> None:
         """End it; what is in flight has the grace to be settled."""

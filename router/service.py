@@ -16,7 +16,7 @@ import anyio
 import structlog
 from anyio import from_thread, to_thread
 from anyio.abc import ObjectReceiveStream, TaskGroup
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 from router.admin.explanation import Explanation
 from router.admin.server import admin
@@ -35,8 +35,7 @@ from router.intake import Intake, event_of
 from router.journal import Partition, Progress, State
 from router.letters import LetterDesk
 from router.match import Routes
-from router.retry import Policy
-from router.running import Books, Subscriber, Supplier
+from router.running import Books, Subscriber, Supplier, policy_of
 from router.verify import NONE_HELD, Balance, Count
 
 Again: TypeAlias = Callable[[], Config]
@@ -61,6 +60,7 @@ class Engine:
         self._subscribers: dict[str, Subscriber] = {}
         self.dispatch = Dispatch(lambda _: (), (), partition.head, partition.read)
         self._reloading = anyio.Lock()
+        self._leaving: dict[str, Planned] = {}
         self._searches = anyio.CapacityLimiter(1)
         self._figures = Figures(partition, self.intake)
         self.letters = LetterDesk(partition, config.decoder, lambda name: self._named(name).delivery)
@@ -70,6 +70,7 @@ class Engine:
     def _subscribe(self, wanted: Sequence[Planned]) -> None:
         """Deliver to exactly these subscriptions: those that run as they are go on, the others are started."""
         before = self._subscribers
+        wanted = [*wanted, *self._leaving.values()]
         self._subscribers = {p.name: before.get(p.name) or self._subscriber(p) for p in wanted}
         routes = Routes([planned.route for planned in wanted], self.config.decoder)
         self.dispatch.replace(routes.wanted, [subscriber.feed for subscriber in self._subscribers.values()])
@@ -82,20 +83,7 @@ class Engine:
         progress = self._start(planned)
         sink, wish = planned.subscription.to, planned.subscription.delivery
         feed = Feed(progress.position, sink.pace)
-        in_order = wish.ordered or sink.keeps_positions
-        key = "" if sink.keeps_positions else wish.key  # its positions are those of one sequence
-        policy = Policy(
-            in_flight=1 if in_order and not key else wish.in_flight or sink.in_flight,
-            batch=wish.batch or sink.batch,
-            rate=wish.rate,
-            ordered=in_order,
-            single=sink.keeps_positions,
-            key=key,
-            tries=wish.tries,
-            retry_min=wish.retry_min,
-            retry_max=wish.retry_max,
-            schedule=wish.schedule,
-        )
+        policy = policy_of(planned.subscription)
         breaker = BreakerPolicy(**asdict(wish.breaker))
         books = Books(planned.name, feed, self.dispatch, self.partition)
         delivery = Delivery(planned.name, sink, planned.subscription.steps, policy, breaker, progress, books)
@@ -129,35 +117,67 @@ class Engine:
                 emit = partial(self.intake.emit, name)
                 self._tasks.start_soon(partial(supplier.run, emit, must_start=must_start), name=name)
 
-    async def reload(self, config: Config, *, drop: bool = False) -> Plan:
+    async def reload(self, config: Config, *, drop: bool = False, drain: float = 0.0) -> Plan:
         """Run by another config from now on; returns what changed.
 
         Listeners and subscriptions that stay as they are do not notice. Raises `RouterError`, and changes nothing,
-        if it needs a restart, or if a subscription would go with events that it has not delivered, unless they may
-        be dropped.
+        if it needs a restart, or if a subscription would go with events that it has not delivered, unless it has so
+        many seconds to `drain`, or they may be dropped.
         """
         async with self._reloading:
             change = plan(self.config, config)
             if change.restart:
                 raise RouterError(f"only a restart can change: {', '.join(change.restart)}")
             self.note_idle()
-            if not drop:
-                self._refuse_orphans(change)
-            await self._stop([*change.removed, *change.changed])
-            self.config = config
-            for name in change.removed:
+            orphans = {n: left for n in change.removed if n in self._subscribers and (left := self._left(n))}
+            if orphans and not drop and not drain:
+                said = ", ".join(f"{name} ({left} events)" for name, left in orphans.items())
+                raise RouterError(f"these have not delivered everything: {said} (wait, or use --drain or --drop)")
+            draining = [] if drop else list(orphans)
+            back = [name for name in change.added if self._leaving.pop(name, None)]
+            await self._stop([*(n for n in change.removed if n not in draining), *change.changed, *back])
+            for name in {*change.removed} - {*draining}:
                 self.partition.forget(name)
+            for name in draining:
+                self._leaving[name] = self._subscribers[name].planned
+                self._subscribers[name].drain(self.partition.head)
+                self._tasks.start_soon(self._drain, self._subscribers[name], drain)
+            self.config = config
             self._subscribe(subscriptions(config))
             self.supply(must_start=False)
-        log.info("reloaded", added=change.added, removed=change.removed, changed=change.changed)
+        change = replace(change, draining=tuple(draining))
+        log.info("reloaded", **{word: names for word, names in asdict(change).items() if word != "unchanged"})
         return change
 
-    async def reload_file(self, *, drop: bool, only_plan: bool) -> str:
+    async def _drain(self, subscriber: Subscriber, seconds: float) -> None:
+        """Wait until a removed subscription has delivered what it had, but not longer, and let it go."""
+        name = subscriber.planned.name
+        with anyio.move_on_after(seconds):
+            while self._subscribers.get(name) is subscriber and self._left(name):
+                await anyio.sleep(IDLE)
+                self.note_idle()
+        async with self._reloading:
+            if self._subscribers.get(name) is not subscriber or not subscriber.draining:
+                return  # the config has it again
+            left = self._left(name)
+            del self._leaving[name]
+            await self._stop([name])
+            self.partition.forget(name)
+            self._subscribe(subscriptions(self.config))
+        if left:
+            log.error("drained for too long, the rest is dropped", subscription=name, events=left)
+        else:
+            log.info("drained", subscription=name)
+
+    def _left(self, name: str) -> int:
+        return self._subscribers[name].left(self.partition.head)
+
+    async def reload_file(self, *, drop: bool, drain: float, only_plan: bool) -> str:
         """Read the config again and run by it, or only say what that would change."""
         if self._again is None:
             raise RouterError("this daemon does not know where its config came from")
         config = self._again()
-        return str(plan(self.config, config) if only_plan else await self.reload(config, drop=drop))
+        return str(plan(self.config, config) if only_plan else await self.reload(config, drop=drop, drain=drain))
 
     def turn(self, name: str, state: State) -> None:
         """Pause a subscription, or let it deliver again."""
@@ -176,18 +196,6 @@ class Engine:
             raise RouterError(f"no subscription `{name}` ({nearest(name, self._subscribers)})")
         return self._subscribers[name]
 
-    def _refuse_orphans(self, change: Plan) -> None:
-        orphans: list[str] = []
-        for name in change.removed:
-            if subscriber := self._subscribers.get(name):
-                progress = subscriber.delivery.progress
-                waiting = self.partition.head - progress.position + progress.parked
-                orphans += [f"{name} ({waiting} events)"] if waiting else []
-        if orphans:
-            raise RouterError(
-                f"these have not delivered everything: {', '.join(orphans)} (wait, or reload with --drop)"
-            )
-
     async def _stop(self, names: Sequence[str]) -> None:
         """Stop sources (`sources.name`) and subscriptions, and take them out."""
         sources = [name.removeprefix("sources.") for name in names if name.startswith("sources.")]
@@ -201,8 +209,7 @@ class Engine:
     def note_idle(self) -> None:
         """Move on those subscriptions that want nothing of what came in."""
         for subscriber in self._subscribers.values():
-            if subscriber.feed.settled and subscriber.delivery.settled:
-                subscriber.delivery.skip(self.dispatch.head)
+            subscriber.note_idle(self.dispatch.head)
 
     async def note_oldest(self) -> None:
         """Look up when the oldest pending event of each subscription was stored."""
@@ -281,7 +288,7 @@ async def _note_idle(engine: Engine) -> None:
 async def _follow_hangups(engine: Engine, hangups: ObjectReceiveStream[None]) -> None:
     async for _ in hangups:
         try:
-            await engine.reload_file(drop=False, only_plan=False)
+            await engine.reload_file(drop=False, drain=0.0, only_plan=False)
         except RouterError as error:
             for line in str(error).splitlines():
                 log.error("the config was not reloaded", error=line)  # noqa: TRY400 - a user's mistake

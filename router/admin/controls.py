@@ -63,9 +63,13 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class ReloadOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How to reload: whether what would be orphaned may be dropped, and whether to say only what would change."""
+    """How to reload: whether to say only what would change, and what to do with what would be orphaned.
+
+    It may be dropped, or has `drain` seconds to be delivered.
+    """
 
     drop: bool = False
+    drain: float = 0.0
     plan: bool = False
 
 
@@ -112,7 +116,7 @@ class Controls(Protocol):
         """Say what became of the newest events that a key names."""
         ...
 
-    async def reload_file(self, *, drop: bool, only_plan: bool) -> str:
+    async def reload_file(self, *, drop: bool, drain: float, only_plan: bool) -> str:
         """Read the config file again and go on by it; returns what changed."""
         ...
 

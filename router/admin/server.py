@@ -152,7 +152,8 @@ class _Api:
 
     async def _reload(self, request: web.Request) -> web.Response:
         order = await _order(request, ReloadOrder)
-        return _json(Done(await self._controls.reload_file(drop=order.drop, only_plan=order.plan)))
+        said = await self._controls.reload_file(drop=order.drop, drain=order.drain, only_plan=order.plan)
+        return _json(Done(said))
 
 
 def _name(request: web.Request) -> str:

@@ -45,6 +45,8 @@ class SubscriptionStatus(msgspec.Struct, frozen=True):
     matched: int = 0
     oldest_pending_seconds: float = 0.0
     call_seconds: Latencies = Latencies()
+    draining: bool = False
+    """Whether it was removed, and goes as soon as it has delivered what it had."""
 
     @property
     def balance(self) -> int:

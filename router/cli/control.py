@@ -11,6 +11,7 @@ import typer
 
 from router.admin.controls import Done, ReloadOrder
 from router.cli.ask import ConfigFile, Json, Subscription, admin_of, ask
+from router.config.quantity import seconds
 
 
 def pause(config: ConfigFile, subscription: Subscription, as_json: Json = False) -> None:
@@ -32,14 +33,27 @@ def resume(config: ConfigFile, subscription: Subscription, as_json: Json = False
 def reload(
     config: ConfigFile,
     plan: Annotated[bool, typer.Option("--plan", help="Only say what would change.")] = False,
+    drain: Annotated[
+        str,
+        typer.Option(help="Let removed subscriptions deliver what they have, for so long.", metavar="TIME"),
+    ] = "",
     drop: Annotated[bool, typer.Option("--drop", help="Drop what removed subscriptions have not delivered.")] = False,
     as_json: Json = False,
 ) -> None:
     """Make the running daemon read its config again; a mistake in it changes nothing.
 
-    Example: router reload config/full.yaml --plan
+    Example: router reload config/full.yaml --drain 10m
     """
-    order(config, "/reload", ReloadOrder(drop=drop, plan=plan), as_json=as_json)
+    if drain and drop:
+        raise typer.BadParameter("--drain delivers what --drop drops: give one of them")
+    order(config, "/reload", ReloadOrder(drop=drop, plan=plan, drain=_seconds(drain)), as_json=as_json)
+
+
+def _seconds(text: str) -> float:
+    try:
+        return seconds(text) if text else 0.0
+    except ValueError as error:
+        raise typer.BadParameter(f"--drain {text}: {error} (such as 10m)") from error
 
 
 def order(config: Path, path: str, wanted: object, *, as_json: bool) -> None:

@@ -42,6 +42,7 @@ def status(
     for name, sub in now.subscriptions.items():
         numbers = [str(getattr(sub, column)) for column in columns]
         state = sub.state if sub.state != "active" or sub.breaker == "closed" else f"breaker {sub.breaker}"
+        state = f"{state}, draining" if sub.draining else state
         table.add_row(name, *numbers, state, "memory" if sub.live else "journal", sub.last_error[:60])
     console.print(table)
 

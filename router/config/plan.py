@@ -30,9 +30,11 @@ class Plan(msgspec.Struct, frozen=True):
     changed: tuple[str, ...]
     unchanged: tuple[str, ...]
     restart: tuple[str, ...]
+    draining: tuple[str, ...] = ()
+    """Those of the removed that first deliver what they have."""
 
     def __str__(self) -> str:
-        parts = [(word, getattr(self, word)) for word in ("added", "removed", "changed")]
+        parts = [(word, getattr(self, word)) for word in ("added", "removed", "changed", "draining")]
         said = "; ".join(f"{word}: {', '.join(names)}" for word, names in parts if names)
         return f"{said or 'nothing changed'}; {len(self.unchanged)} unchanged"
 

@@ -203,3 +203,86 @@ async def test_a_dropped_subscription_that_comes_back_starts_from_now() -> None:
         await say(engine, "three")
         await anyio.sleep(10)
     assert Box.got["some"] == ["one", "three"]
+
+
+async def test_what_is_removed_may_drain_first_and_gets_nothing_new_meanwhile() -> None:
+    async with running(config({"all": None, "some": None})) as engine:
+        Box.down.add("some")
+        await say(engine, "one", "two")
+        await anyio.sleep(1)
+        change = await engine.reload(config({"all": None}), drain=1000)
+        await say(engine, "three")
+        await anyio.sleep(10)
+        status = engine.status().subscriptions["d/some"]
+        Box.down.clear()
+        await anyio.sleep(200)
+        assert list(engine.status().subscriptions) == ["d/all"]
+        assert engine.partition.progress("d/some") is None
+    assert (change.removed, change.draining) == (("d/some",), ("d/some",))
+    assert (status.draining, status.pending, status.balance) == (True, 2, 0)
+    assert Box.got == {"all": ["one", "two", "three"], "some": ["one", "two"]}
+
+
+async def test_draining_ends_after_its_time_whatever_is_left() -> None:
+    async with running(config({"all": None, "some": None})) as engine:
+        Box.down.add("some")
+        await say(engine, "one")
+        await anyio.sleep(1)
+        await engine.reload(config({"all": None}), drain=60)
+        await anyio.sleep(55)
+        assert "d/some" in engine.status().subscriptions
+        await anyio.sleep(40)
+        assert "d/some" not in engine.status().subscriptions
+        assert engine.partition.progress("d/some") is None
+    assert "some" not in Box.got
+
+
+async def test_what_drains_and_is_in_the_config_again_goes_on_as_if_nothing_had_been() -> None:
+    async with running(config({"all": None, "some": None})) as engine:
+        Box.down.add("some")
+        await say(engine, "one")
+        await anyio.sleep(1)
+        await engine.reload(config({"all": None}), drain=60)
+        await say(engine, "two")
+        await engine.reload(config({"all": None, "some": None}))
+        await say(engine, "three")
+        Box.down.clear()
+        await anyio.sleep(200)
+        status = engine.status().subscriptions["d/some"]
+    assert Box.got["some"] == ["one", "two", "three"]
+    assert (status.draining, status.delivered, status.pending, status.balance) == (False, 3, 0, 0)
+
+
+async def test_another_reload_does_not_disturb_what_drains() -> None:
+    async with running(config({"all": None, "some": None})) as engine:
+        Box.down.add("some")
+        await say(engine, "one")
+        await anyio.sleep(1)
+        await engine.reload(config({"all": None}), drain=1000)
+        await engine.reload(config({"all": None, "new": None}))
+        assert set(engine.status().subscriptions) == {"d/all", "d/new", "d/some"}
+        await say(engine, "two")
+        Box.down.clear()
+        await anyio.sleep(200)
+        assert set(engine.status().subscriptions) == {"d/all", "d/new"}
+    assert Box.got == {"all": ["one", "two"], "new": ["two"], "some": ["one"]}
+
+
+async def test_a_restart_while_it_drains_loses_nothing_of_what_is_put_back() -> None:
+    """The journal keeps its place; the config that names it again takes it up there."""
+    first = config({"all": None, "some": None})
+    async with first.journal.open(Path(), restore) as partition:
+        async with anyio.create_task_group() as tasks:
+            engine = Engine(first, partition, tasks)
+            Box.down.add("some")
+            await say(engine, "one")
+            await anyio.sleep(1)
+            await engine.reload(config({"all": None}), drain=1000)
+            await engine.stop()
+            tasks.cancel_scope.cancel()
+        Box.down.clear()
+        async with anyio.create_task_group() as tasks:
+            Engine(first, partition, tasks)
+            await anyio.sleep(100)
+            tasks.cancel_scope.cancel()
+    assert Box.got["some"] == ["one"]
