@@ -17,6 +17,7 @@ from anyio.streams.memory import MemoryObjectSendStream
 
 from router import service
 from router.cli.logs import configure
+from router.cli.watching import watch
 from router.config import Config, load
 
 ConfigFile = Annotated[Path, typer.Argument(help="The YAML file.", metavar="CONFIG")]
@@ -30,15 +31,19 @@ def run(config: ConfigFile, log_level: Level = "info") -> None:
     """
     configure(log_level)
     loaded = load(config, os.environ)
-    anyio.run(_run, loaded, partial(load, config, os.environ), backend_options={"use_uvloop": sys.platform != "win32"})
+    anyio.run(_run, loaded, config, backend_options={"use_uvloop": sys.platform != "win32"})
 
 
-async def _run(config: Config, again: Callable[[], Config]) -> None:
+async def _run(config: Config, path: Path) -> None:
     stop = anyio.Event()
+    again = partial(load, path, os.environ)
     send, receive = anyio.create_memory_object_stream[None](1)
     async with send, receive, anyio.create_task_group() as tasks:
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
-            tasks.start_soon(_obey, signals, stop, tasks.cancel_scope, send)
+            reload = partial(_ask_to_reload, send)
+            tasks.start_soon(_obey, signals, stop, tasks.cancel_scope, reload)
+            if config.watch:
+                tasks.start_soon(watch, path, os.environ, reload)
             await service.serve(config, stop, again, receive)
             tasks.cancel_scope.cancel()
 
@@ -47,17 +52,21 @@ async def _obey(
     signals: AsyncIterator[signal.Signals],
     stop: anyio.Event,
     scope: anyio.CancelScope,
-    hangups: MemoryObjectSendStream[None],
+    reload: Callable[[], None],
 ) -> None:
     async for number in signals:
         if number == signal.SIGHUP:
-            with suppress(anyio.WouldBlock):  # one that waits already will see the same file
-                hangups.send_nowait(None)
+            reload()
         elif stop.is_set():
             scope.cancel()
             return
         else:
             stop.set()
+
+
+def _ask_to_reload(hangups: MemoryObjectSendStream[None]) -> None:
+    with suppress(anyio.WouldBlock):  # one that waits already will see the same file
+        hangups.send_nowait(None)
 
 
 def check(config: ConfigFile) -> None:

@@ -104,6 +104,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     state: str = "state"
     grace: Duration = 20.0
     """Time for what is in flight after a SIGTERM."""
+    watch: bool = False
+    """Whether the daemon reloads by itself when this file, or one that holds a secret of it, has changed."""
     admin: Admin = Admin()
     journal: Journal
     decoder: Decoder

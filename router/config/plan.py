@@ -9,7 +9,7 @@ import msgspec
 from router.config.model import Config, Department, Subscription
 from router.match import Route
 
-FIXED = ("state", "journal", "decoder", "admin")
+FIXED = ("state", "journal", "decoder", "admin", "watch")
 """Keys that only a restart can change."""
 
 
