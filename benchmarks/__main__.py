@@ -6,15 +6,20 @@ import importlib
 import os
 import pkgutil
 from argparse import ArgumentParser, Namespace
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import benchmarks
+from benchmarks import plot, results
 from benchmarks.machine import describe
 from benchmarks.process import LOAD_CORE
+from benchmarks.profiles import TOOLS
 from benchmarks.question import Benchmark
 from benchmarks.rounds import WORK, measure
 from benchmarks.tables import changes, table
 from benchmarks.tree import checked_out, working_tree
+
+PROFILES = WORK / "profiles"
+ALL = "all"
 
 
 def found() -> Mapping[str, Benchmark]:
@@ -29,60 +34,108 @@ def parser(known: Mapping[str, Benchmark]) -> ArgumentParser:
     commands = top.add_subparsers(dest="command")
     for name, benchmark in known.items():
         one = commands.add_parser(name, help=benchmark.question, description=benchmark.how)
-        _common(one)
+        _common(one, write=True)
         benchmark.arguments(one)
+    every = commands.add_parser(ALL, help="answer all questions, as their defaults have it")
+    every.add_argument("--except", nargs="*", default=[], choices=list(known), dest="left_out")
+    _common(every, write=True)
     compare = commands.add_parser("compare", help="measure a revision and the files as they are, alternately")
     compare.add_argument("revision")
     compare.add_argument("--bench", choices=list(known), default="intake")
-    _common(compare)
+    _common(compare, write=False)
+    profile = commands.add_parser("profile", help="run a benchmark once under a profiler")
+    profile.add_argument("bench", choices=list(known))
+    profile.add_argument("--tool", choices=list(TOOLS), default="py-spy")
+    _common(profile, write=False)
+    commands.add_parser("tables", help="make the README's tables and the plot from the kept results again")
     return top
 
 
-def _common(one: ArgumentParser) -> None:
+def _common(one: ArgumentParser, *, write: bool) -> None:
     one.add_argument("--rounds", type=int, default=3)
     one.add_argument("--case", default="", help="only cases whose names hold this")
+    if write:
+        one.add_argument("--write", action="store_true", help="keep the result, and put it into the README")
 
 
 def say(line: str) -> None:
     print(line, flush=True)
 
 
-def answer(benchmark: Benchmark, options: Namespace) -> None:
-    with working_tree() as tree:
-        measured = measure(benchmark, options, [tree], tell=say)
-    for line in ["", *table(benchmark.columns, measured[tree.name])]:
+def say_all(lines: Sequence[str]) -> None:
+    for line in lines:
         say(line)
+
+
+def answer(name: str, benchmark: Benchmark, options: Namespace) -> None:
+    """Measure the files as they are."""
+    machine = describe(WORK)
+    say_all([benchmark.question, *machine])
+    with working_tree() as tree:
+        cases = measure(benchmark, options, [tree], tell=say)[tree.name]
+    say_all(["", *table(benchmark.columns, cases), *benchmark.notes(), ""])
+    if options.write:
+        results.save(name, benchmark, machine, cases)
+        refresh()
+
+
+def refresh() -> None:
+    results.refresh()
+    plot.draw(results.kept())
+
+
+def answer_all(known: Mapping[str, Benchmark], options: Namespace) -> None:
+    for name, benchmark in known.items():
+        if name not in options.left_out:
+            answer(name, benchmark, own_options(benchmark, f"{ALL}: {name}", [], options))
 
 
 def compare(benchmark: Benchmark, options: Namespace) -> None:
+    say_all(describe(WORK))
     with checked_out(options.revision) as old, working_tree() as here:
         new = here._replace(name=f"{here.name} (here)")
         measured = measure(benchmark, options, [old, new], tell=say)
-    for line in ["", *changes(benchmark.columns, measured)]:
-        say(line)
+    say_all(["", *changes(benchmark.columns, measured)])
+
+
+def profile(benchmark: Benchmark, options: Namespace) -> None:
+    """Run one round of the first case that is asked for, and say where the time went."""
+    say_all(describe(WORK))
+    PROFILES.mkdir(parents=True, exist_ok=True)
+    first = next(name for name in benchmark.cases(options) if options.case in name)
+    options.case, options.rounds = first, 1
+    with working_tree() as tree:
+        measure(benchmark, options, [tree], tell=say, watch=lambda pid: TOOLS[options.tool](pid, PROFILES))
+    say_all(["", f"{PROFILES}:", (PROFILES / "profile.txt").read_text()])
+
+
+def own_options(benchmark: Benchmark, name: str, words: Sequence[str], options: Namespace) -> Namespace:
+    """Add the benchmark's own options, from words or by their defaults, to what is common to all."""
+    own = ArgumentParser(prog=f"python -m benchmarks {name}")
+    benchmark.arguments(own)
+    return own.parse_args(words, Namespace(**vars(options)))
 
 
 def main() -> None:
     known = found()
     options, rest = parser(known).parse_known_args()
     if not options.command:
-        for name, benchmark in known.items():
-            say(f"{name:10} {benchmark.question}")
+        say_all([f"{name:10} {benchmark.question}" for name, benchmark in known.items()])
         return
-    if options.command == "compare":
-        own = ArgumentParser(prog=f"python -m benchmarks compare {options.revision} --bench {options.bench}")
-        known[options.bench].arguments(own)
-        own.parse_args(rest, options)
+    WORK.mkdir(parents=True, exist_ok=True)
+    os.sched_setaffinity(0, {LOAD_CORE})
+    commands: dict[str, Callable[[Benchmark, Namespace], None]] = {"compare": compare, "profile": profile}
+    if options.command in commands:
+        benchmark = known[options.bench]
+        commands[options.command](benchmark, own_options(benchmark, f"{options.command} ...", rest, options))
     elif rest:
         parser(known).error(f"unknown: {' '.join(rest)}")
-    os.sched_setaffinity(0, {LOAD_CORE})
-    WORK.mkdir(parents=True, exist_ok=True)
-    for line in describe(WORK):
-        say(line)
-    if options.command == "compare":
-        compare(known[options.bench], options)
+    elif options.command == ALL:
+        answer_all(known, options)
+    elif options.command == "tables":
+        refresh()
     else:
-        answer(known[options.command], options)
+        answer(options.command, known[options.command], options)
 
 
 if __name__ == "__main__":

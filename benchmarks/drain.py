@@ -98,4 +98,5 @@ BENCHMARK = Benchmark(
     arguments=arguments,
     cases=cases,
     measure=measure,
+    tiny="--events 3000 --many 500 --text 500",
 )

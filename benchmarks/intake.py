@@ -114,4 +114,5 @@ BENCHMARK = Benchmark(
     arguments=arguments,
     cases=cases,
     measure=measure,
+    tiny="--seconds 0.3 --connections 4 --signed 200",
 )

@@ -109,4 +109,5 @@ BENCHMARK = Benchmark(
     arguments=arguments,
     cases=cases,
     measure=measure,
+    tiny="--seconds 0.3 --behind 1000 --others 3 --lagging 2 --pause 0 --case slow",
 )

@@ -8,7 +8,6 @@ that stalls is not asked less meanwhile. Both take the whole requests ready made
 from __future__ import annotations
 
 import gc
-import os
 import select
 import socket
 import time
@@ -19,7 +18,6 @@ from contextlib import contextmanager, suppress
 from itertools import count
 
 from benchmarks.messages import Request
-from benchmarks.process import LOAD_CORE
 
 Address = tuple[str, int]
 
@@ -160,7 +158,6 @@ class _Lines:
 @contextmanager
 def _measured(address: Address, connections: int, answers: Answers) -> Generator[_Lines]:
     """Connect, and measure what happens in the block; the garbage collector rests."""
-    os.sched_setaffinity(0, {LOAD_CORE})
     lines = _Lines(address, connections)
     gc.collect()
     gc.disable()

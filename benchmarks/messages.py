@@ -18,7 +18,8 @@ _BODY = (
     b"&rcpt=r%010d@example.net&recv_time=2026-03-01 09:00:00&end_time=2026-03-01 09:00:01&status=0&event=deliver"
     b"&region=cn-hangzhou&err_code=250&err_msg=250 Send Mail OK"
 )
-_HEAD = b"POST %b HTTP/1.1\r\nHost: bench\r\nContent-Type: text/plain;charset=utf-8\r\nContent-Length: %d\r\n"
+TEXT = "text/plain;charset=utf-8"
+_HEAD = b"POST %b HTTP/1.1\r\nHost: bench\r\nContent-Type: %b\r\nContent-Length: %d\r\n"
 _SIGNED = (
     b"Date: Sun, 01 Mar 2026 01:00:02 GMT\r\nContent-md5: %b\r\nx-mns-version: 2015-06-06\r\n"
     b"x-mns-request-id: 58F047D1B2E2C9335E000001\r\nx-mns-signing-cert-url: "
@@ -37,9 +38,9 @@ def body(number: int) -> bytes:
     return _BODY % (number, number, number)
 
 
-def plain(path: str) -> Request:
+def plain(path: str, content_type: str = TEXT) -> Request:
     """Make requests without a signature, and without the service's headers: those that any HTTP source takes."""
-    head = _HEAD % (path.encode(), len(body(0))) + b"\r\n"
+    head = _HEAD % (path.encode(), content_type.encode(), len(body(0))) + b"\r\n"
     whole = head.replace(b"%", b"%%") + _BODY
 
     def request(number: int) -> bytes:
@@ -51,7 +52,7 @@ def plain(path: str) -> Request:
 def sized(path: str, size: int) -> Request:
     """Make requests whose results have `size` bytes, by a long error message."""
     filling = b"x" * (size - len(body(0)))
-    head = _HEAD % (path.encode(), size) + b"\r\n"
+    head = _HEAD % (path.encode(), TEXT.encode(), size) + b"\r\n"
 
     def request(number: int) -> bytes:
         return head + body(number) + filling
@@ -83,7 +84,7 @@ class SignedPushes:
             for number in range(have + 1, count + 1):
                 kept.write(self._key.sign(self._text(number), padding.PKCS1v15(), hashes.SHA1()))
         signatures = self._kept.read_bytes()
-        head = _HEAD % (self._path.encode(), len(body(0)))
+        head = _HEAD % (self._path.encode(), TEXT.encode(), len(body(0)))
 
         def request(number: int) -> bytes:
             text = body(number)
@@ -97,7 +98,7 @@ class SignedPushes:
         lines = (_SIGNED % (_md5(body(number)), number, b"")).decode().split("\r\n")
         headers = dict(line.split(": ", 1) for line in lines if line)
         ours = sorted(f"{name}:{value}" for name, value in headers.items() if name.startswith("x-mns-"))
-        first = ["POST", headers["Content-md5"], "text/plain;charset=utf-8", headers["Date"]]
+        first = ["POST", headers["Content-md5"], TEXT, headers["Date"]]
         return "\n".join([*first, *ours, self._path]).encode()
 
     def _own_key(self, path: Path) -> rsa.RSAPrivateKey:

@@ -16,7 +16,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 def cores() -> tuple[int, int]:
     """Return the core of what is measured, and that of load and sinks; the same where there is only one."""
-    usable = sorted(os.sched_getaffinity(os.getppid()) | os.sched_getaffinity(0))
+    usable = sorted(os.sched_getaffinity(0))
     return usable[0], usable[1 % len(usable)]
 
 
@@ -30,7 +30,7 @@ def free_port() -> int:
 
 
 class Process:
-    """A process that is running."""
+    """A process that is running, in a session of its own, with the processes that it starts."""
 
     def __init__(self, popen: subprocess.Popen[bytes]) -> None:
         self._popen = popen
@@ -41,14 +41,26 @@ class Process:
         return self._popen.poll() is not None
 
     def cpu_seconds(self) -> float:
-        """Return the CPU time of all its threads so far, in steps of 10 ms."""
-        words = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(words[11]) + int(words[12])) / _TICKS
+        """Return the CPU time of its processes and their threads so far, in steps of 10 ms."""
+        return sum(int(words[11]) + int(words[12]) for _, words in self._session()) / _TICKS
 
     def mebibytes(self, what: str = "VmRSS") -> float:
-        """Return its memory: `VmRSS` now, `VmHWM` the most so far."""
-        lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
-        return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{what}:"))
+        """Return the memory of its processes: `VmRSS` now, `VmHWM` the most so far."""
+        total = 0
+        for folder, _ in self._session():
+            lines = (folder / "status").read_text().splitlines()
+            total += sum(int(line.split()[1]) for line in lines if line.startswith(f"{what}:"))
+        return total / 1024
+
+    def _session(self) -> Generator[tuple[Path, list[str]]]:
+        """Yield the folder and the figures, from the state on, of the process and of all that it started."""
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                words = (folder / "stat").read_text().rpartition(")")[2].split()
+            except OSError:  # it ended meanwhile
+                continue
+            if int(words[3]) == self.pid:
+                yield folder, words
 
     def stop(self, seconds: float = 60) -> None:
         """Ask it to end, and wait; kill it when it does not."""
@@ -56,7 +68,7 @@ class Process:
         try:
             self._popen.wait(seconds)
         except subprocess.TimeoutExpired:
-            self._popen.kill()
+            os.killpg(self.pid, signal.SIGKILL)
             self._popen.wait()
 
 
@@ -67,7 +79,9 @@ def running(
     """Run a command on one core, its words in the log; stop it at the end of the block."""
     with log.open("ab") as words:
         # It starts on our core and is moved before it has threads, which then inherit the core.
-        popen = subprocess.Popen(command, stdout=words, stderr=words, env=environment, cwd=log.parent)
+        popen = subprocess.Popen(
+            command, stdout=words, stderr=words, env=environment, cwd=log.parent, start_new_session=True
+        )
     os.sched_setaffinity(popen.pid, {core})
     process = Process(popen)
     try:

@@ -46,7 +46,8 @@ class Ground(NamedTuple):
 class Benchmark(NamedTuple):
     """`measure` takes one of the values of `cases`, and returns figures by the names of `columns`.
 
-    `how` says in a few lines what is done and what is counted; the README shows it.
+    `how` says in a few lines what is done and what is counted; the README shows it. `tiny` are the arguments of its
+    smoke test, which should take a few seconds. `notes` are more lines for below the table, such as versions.
     """
 
     question: str
@@ -55,3 +56,5 @@ class Benchmark(NamedTuple):
     arguments: Callable[[ArgumentParser], None]
     cases: Callable[[Namespace], Mapping[str, Any]]
     measure: Callable[[Any, Ground], Mapping[str, float]]
+    tiny: str
+    notes: Callable[[], Sequence[str]] = tuple

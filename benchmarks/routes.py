@@ -81,4 +81,5 @@ BENCHMARK = Benchmark(
     arguments=arguments,
     cases=cases,
     measure=measure,
+    tiny="--seconds 0.3 --connections 4 --configured 12",
 )

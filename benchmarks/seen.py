@@ -62,4 +62,5 @@ BENCHMARK = Benchmark(
     arguments=arguments,
     cases=cases,
     measure=measure,
+    tiny="--ids 2000",
 )
