@@ -33,11 +33,11 @@ class Arrivals:
 
 
 @contextmanager
-def web_servers(ground: Ground, count: int, *, status: int = 204) -> Generator[dict[str, Arrivals]]:
-    """Run web servers that answer everything alike; yield what arrives at each by its URL."""
+def web_servers(ground: Ground, count: int, *, status: int = 204, delay: float = 0.0) -> Generator[dict[str, Arrivals]]:
+    """Run web servers that answer everything alike, `delay` seconds late; yield what arrives at each by its URL."""
     ports = [free_port() for _ in range(count)]
     log = ground.folder / "receiver.log"
-    command = ground.tree.python(INSIDE / "receiver.py", ground.folder, str(status), *map(str, ports))
+    command = ground.tree.python(INSIDE / "receiver.py", ground.folder, str(status), str(delay), *map(str, ports))
     with running(command, core=LOAD_CORE, log=log) as process:
         for port in ports:
             wait_listening(process, port, log)

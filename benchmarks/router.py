@@ -58,16 +58,15 @@ class Router:
 
 
 def config(
-    state: Path, push: int, admin: int, subscriptions: Subscriptions, source: Mapping[str, Any], top: Mapping[str, Any]
+    state: Path, push: int, admin: int, subscriptions: Subscriptions, source: Mapping[str, Any], more: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the config; `source` replaces settings of the push source, `top` those at the top."""
+    """Return the config; `source` replaces settings of the push source, `more` are other sources."""
     pushes = {"type": "mns_push", "listen": f"127.0.0.1:{push}", "path": PATH, "verify": False, "max_age": 0}
     return {
         "state": str(state),
         "admin": {"listen": f"127.0.0.1:{admin}"},
-        "sources": {"push": pushes | dict(source)},
+        "sources": {"push": pushes | dict(source), **more},
         "departments": {"a": {"accounts": ["*"], "subscriptions": subscriptions}},
-        **top,
     }
 
 
@@ -77,14 +76,17 @@ def router(
     subscriptions: Subscriptions,
     *,
     source: Mapping[str, Any] | None = None,
-    top: Mapping[str, Any] | None = None,
+    sources: Mapping[str, Any] | None = None,
     state: Path | None = None,
 ) -> Generator[Router]:
-    """Run the router of the ground's tree, with its state in the round's folder unless another is given."""
+    """Run the router of the ground's tree, with its state in the round's folder unless another is given.
+
+    It always has a push source, whose settings `source` replaces, and those of `sources` besides.
+    """
     push, admin = free_port(), free_port()
     path = ground.folder / "router.yaml"  # JSON is YAML
     path.write_text(
-        json.dumps(config(state or ground.folder / "state", push, admin, subscriptions, source or {}, top or {}))
+        json.dumps(config(state or ground.folder / "state", push, admin, subscriptions, source or {}, sources or {}))
     )
     command = ground.tree.python("-m", "router", "run", "--log-level", "error", path)
     log = ground.folder / "router.log"
