@@ -20,7 +20,10 @@ How = Literal["", "slow", "dead", "draining"]
 
 
 class Case(NamedTuple):
-    """`others` keep up, `matching` of them want everything; `lagging` more are `behind` events back, and `how`."""
+    """`others` keep up, `matching` of them want everything; `lagging` more are `behind` events back, and `how`.
+
+    The journal is made for `most` that lag, and serves all cases.
+    """
 
     others: int
     matching: int
@@ -29,6 +32,7 @@ class Case(NamedTuple):
     behind: int
     seconds: float
     pause: float
+    most: int
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -40,13 +44,13 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def cases(options: Namespace) -> Mapping[str, Case]:
-    times = options.behind, options.seconds, options.pause
+    rest = options.behind, options.seconds, options.pause, options.lagging
 
     def few(lagging: int, how: How) -> Case:
-        return Case(1, 1, lagging, how, *times)
+        return Case(1, 1, lagging, how, *rest)
 
     def many(lagging: int, how: How) -> Case:
-        return Case(options.others, min(10, options.others), lagging, how, *times)
+        return Case(options.others, min(10, options.others), lagging, how, *rest)
 
     return {
         "1 alone": few(0, ""),
@@ -61,8 +65,9 @@ def cases(options: Namespace) -> Mapping[str, Case]:
 def measure(case: Case, ground: Ground) -> Mapping[str, float]:
     out = ground.folder / "out"
     behind = {f"behind{i}": lagging(ground, case.how, i) for i in range(case.lagging)}
-    # Made with only those that will lag; the others are new to the journal, and begin at its end.
-    state = copied(state_with(ground, f"state-{case.lagging}-{case.how}", behind, case.behind), ground.folder)
+    # Made with only those that may lag, wherever they lead; the others are new to the journal, and begin at its end.
+    all_behind = {f"behind{i}": lagging(ground, "", i) for i in range(case.most)}
+    state = copied(state_with(ground, "state", all_behind, case.behind), ground.folder)
     keeping_up = subscriptions(out, case.others, case.matching)
     with router(ground, keeping_up | behind, state=state) as daemon:
         sleep(case.pause)  # those that lag fill their windows first, once

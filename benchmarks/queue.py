@@ -24,8 +24,8 @@ class Case(NamedTuple):
 
 
 def arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--messages", type=int, default=300_000)
-    parser.add_argument("--pollers", default="2,4,8")
+    parser.add_argument("--messages", type=int, default=200_000)
+    parser.add_argument("--pollers", default="2,8")
 
 
 def cases(options: Namespace) -> Mapping[str, Case]:
