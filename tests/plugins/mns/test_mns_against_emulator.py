@@ -103,6 +103,30 @@ async def test_a_lease_is_extended_while_the_journal_is_blocked() -> None:
     assert counted.count("lease_extended") >= 2
 
 
+async def test_a_batch_that_becomes_safe_while_its_leases_are_extended_is_deleted_by_the_newest_handles() -> None:
+    """Extending is message by message: whatever moment storing ends at, no handle is lost."""
+    emit, counted = Recorder(), list[str]()
+    emit.open = anyio.Event()
+    async with Emulator().serve() as service, anyio.create_task_group() as tasks:
+        service.create_queue("q", QueueAttributes(visibility_timeout=30))
+        queue = service.account.queue("q")
+        for number in range(16):
+            queue.send(str(number))
+        service.faults = Faults(slow=0.02)
+        tasks.start_soon(source(service.url, lease=1.0).run, emit, lambda: None, counted.append)
+        with anyio.fail_after(5):
+            while "lease_extended" not in counted:
+                await anyio.sleep(0.001)
+        emit.open.set()
+        with anyio.fail_after(5):
+            while queue.contents():
+                await anyio.sleep(0.01)
+        tasks.cancel_scope.cancel()
+    assert len(emit.messages) == 16
+    assert 0 < counted.count("lease_extended") < 16
+    assert "lost_lease" not in counted
+
+
 async def test_several_queues_and_regions_are_drained_at_once() -> None:
     emit = Recorder()
     async with (

@@ -86,6 +86,24 @@ async def test_a_backlog_is_taken_in_batches_of_16_by_several_pollers() -> None:
     assert sorted(int(bytes(message.body)) for message in emit.messages) == list(range(160))
 
 
+async def test_an_empty_queue_is_polled_by_one_and_a_backlog_by_all() -> None:
+    emit = Recorder()
+    async with polling(emit, pollers=5, wait_seconds=1) as service:
+        await until(lambda: len(service.requests) == 1)
+        await anyio.sleep(0.2)
+        assert len(service.requests) == 1
+        emit.open = anyio.Event()
+        emit.called = anyio.Event()
+        service.put(*[str(number) for number in range(160)])
+        await until(lambda: len(service.hidden) == 5 * 16)  # each has a batch that is being stored
+        emit.open.set()
+        await until(lambda: len(service.deleted) == 160)
+        await anyio.sleep(1.5)  # the polls that were under way end
+        asked = len(service.requests)
+        await anyio.sleep(1.5)
+        assert len(service.requests) - asked <= 3
+
+
 async def test_what_could_not_be_stored_is_not_deleted_and_comes_again() -> None:
     emit, counted = Recorder(Retry("the disk is full", 0.01)), list[str]()
     async with polling(emit, counted) as service:

@@ -1,0 +1,183 @@
+"""Drain one queue: receive, have it stored, delete what is safe; and end with nothing half-done.
+
+Rules of this file:
+* Receiving and waiting can be cut off at any time. Storing, and deleting what was stored, are begun to be finished:
+  they have `GRACE` seconds once it is to stop.
+* Batches are deleted off the way of receiving; as many wait for it as there are pollers.
+* One poller waits for messages while there are none. A full batch lets one more poll along, an empty answer sends all
+  but the first to rest: so a backlog is drained as fast as it goes, and an empty queue costs one request each poll.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import anyio
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+from router import Emit, Message, Retry
+from router_plugins.mns.client import LOST_LEASE, QueueClient
+from router_plugins.mns.complaints import Complaints
+from router_plugins.mns.credentials import CredentialsError
+from router_plugins.mns.errors import MnsAnswerError, MnsError, MnsUnreachableError
+from router_plugins.mns.leases import Leases
+from router_plugins.mns.wire import Fault, MnsMessage
+
+GRACE = 3.0
+"""Seconds that a received batch has to become safe and be deleted, once it is to stop."""
+
+
+class Manner(NamedTuple):
+    """How a queue is polled: the fields of the same names of the source. Times in seconds."""
+
+    queue: str
+    pollers: int
+    wait_seconds: int
+    batch: int
+    lease: float
+    pause: float
+    slow_retry: float
+
+
+class Drain:
+    """Works for one source. `stop` may be called at any time."""
+
+    def __init__(self, manner: Manner, client: QueueClient, emit: Emit, complain: Complaints) -> None:
+        self._manner = manner
+        self._client = client
+        self._emit = emit
+        self._complain = complain
+        self._leases = Leases(client, manner.lease, complain)
+        self._last = anyio.CancelScope(shield=True)
+        self._interruptible: set[anyio.CancelScope] = set()
+        self._stopping = False
+        self._wanted = 1
+        self._more_wanted = anyio.Event()
+
+    def stop(self) -> None:
+        """Receive no more; what is being stored and deleted has a while to end."""
+        self._stopping = True
+        self._last.deadline = anyio.current_time() + GRACE
+        for scope in self._interruptible:
+            scope.cancel()
+
+    async def work(self) -> None:
+        """Poll until it is stopped and everything is settled; the caller's cancellation does not reach in here."""
+        safe, stored = anyio.create_memory_object_stream[list[str]](self._manner.pollers)
+        with self._last:
+            async with anyio.create_task_group() as beside:
+                beside.start_soon(self._leases.keep)
+                async with stored, anyio.create_task_group() as deleters:
+                    for _ in range(self._manner.pollers):
+                        deleters.start_soon(self._delete_stored, stored)
+                    async with safe, anyio.create_task_group() as pollers:
+                        for number in range(self._manner.pollers):
+                            pollers.start_soon(self._poll, number, safe)
+                beside.cancel_scope.cancel()
+
+    async def _poll(self, number: int, safe: MemoryObjectSendStream[list[str]]) -> None:
+        """Receive and have it stored, for ever."""
+        singly_until = wait = 0.0
+        while not self._stopping:
+            messages: Sequence[MnsMessage] = ()
+            with anyio.CancelScope() as scope:
+                self._interruptible.add(scope)
+                await anyio.sleep(wait)
+                wait = 0.0
+                await self._turn(number)
+                try:
+                    most = 1 if anyio.current_time() < singly_until else self._manner.batch
+                    messages = await self._receive(most)
+                except MnsAnswerError as error:
+                    self._complain("unreadable", error=str(error))
+                    # By then, what this answer held was received again.
+                    singly_until = anyio.current_time() + 2 * self._manner.lease
+                    wait = min(self._manner.pause, self._manner.slow_retry)
+            self._interruptible.discard(scope)
+            if messages:
+                wait = await self._store(messages, safe)
+
+    async def _turn(self, number: int) -> None:
+        """Wait until this many pollers are wanted."""
+        while number >= self._wanted:
+            await self._more_wanted.wait()
+
+    def _want(self, pollers: int) -> None:
+        if pollers > self._wanted:
+            self._more_wanted.set()
+            self._more_wanted = anyio.Event()
+        self._wanted = pollers
+
+    async def _receive(self, most: int) -> Sequence[MnsMessage]:
+        """Return what a poll brought; after one that brought nothing, rest as long as is right.
+
+        Raises `MnsAnswerError` for what cannot be read.
+        """
+        begun = anyio.current_time()
+        try:
+            messages = await self._client.receive(most, self._manner.wait_seconds)
+        except MnsAnswerError:
+            raise
+        except CredentialsError as error:
+            self._complain("no_credentials", error=str(error))
+        except MnsError as error:
+            self._complain("refused", error=str(error), code=error.code)
+        except MnsUnreachableError as error:
+            self._complain("unreachable", error=str(error))
+        else:
+            self._want(min(self._wanted + 1, self._manner.pollers) if len(messages) == most else self._wanted)
+            if not messages:
+                self._want(1)
+                await self._rest(anyio.current_time() - begun)
+            return messages
+        self._want(1)
+        await anyio.sleep(self._manner.slow_retry)
+        return ()
+
+    async def _rest(self, waited: float) -> None:
+        """Pause after an empty answer that came before its time (PROTOCOL 1.6): else polls become a hot loop."""
+        if waited < self._manner.wait_seconds / 2:
+            self._complain("early_empty", waited=round(waited, 3))
+        due = self._manner.wait_seconds or self._manner.pause
+        await anyio.sleep(min(self._manner.pause, max(0.0, due - waited)))
+
+    async def _store(self, messages: Sequence[MnsMessage], safe: MemoryObjectSendStream[list[str]]) -> float:
+        """Have a batch stored, and then deleted while the next is received; return the seconds to wait before that.
+
+        What is not stored is left: it comes again when its lease is over.
+        """
+        handles = [message.handle for message in messages]
+        try:
+            async with self._leases.held(handles):
+                await self._emit([self._message(message) for message in messages])
+        except Retry as error:
+            self._complain("unavailable", reason=error.reason)
+            return self._manner.slow_retry if error.after is None else error.after
+        await safe.send(handles)
+        return 0.0
+
+    def _message(self, message: MnsMessage) -> Message:
+        attributes = {
+            "message_id": message.id,
+            "queue": self._manner.queue,
+            "dequeue_count": str(message.dequeue_count),
+        }
+        return Message(message.body.encode(), time.time(), attributes)
+
+    async def _delete_stored(self, stored: MemoryObjectReceiveStream[list[str]]) -> None:
+        """Delete batches until no more come."""
+        async for handles in stored:
+            await self._delete(handles)
+
+    async def _delete(self, handles: Sequence[str]) -> None:
+        """Delete what is safe. A failure costs no more than a redelivery, which is dropped downstream."""
+        try:
+            faults = await self._client.delete_batch(handles)
+        except (MnsError, MnsUnreachableError, CredentialsError) as error:
+            code = error.code if isinstance(error, MnsError) else ""
+            faults = [Fault(code, str(error), handle=handle) for handle in handles]
+        for fault in faults:
+            kind = "lost_lease" if fault.code in LOST_LEASE else "delete_failed"
+            self._complain(kind, code=fault.code, error=fault.message)
