@@ -22,6 +22,8 @@ IDLE = 15.0
 """Seconds after which an unused connection is closed."""
 LOOK = 0.25
 """Seconds between two looks at the deadlines, at most."""
+FAREWELL = 2.0
+"""Seconds that closing waits for connections to be closed."""
 
 
 class Client:
@@ -52,7 +54,7 @@ class Client:
         try:
             yield client
         finally:
-            with anyio.CancelScope(shield=True):
+            with anyio.move_on_after(FAREWELL, shield=True):
                 await client.close()
 
     async def post(self, request: bytes) -> Answer:
@@ -78,21 +80,20 @@ class Client:
     async def _dial(self, deadline: float) -> Connection:
         async with asyncio.timeout_at(deadline):
             try:
-                return await self._dialler.dial(self._connection)
+                connection = await self._dialler.dial(self._connection)
             except OSError as error:
                 raise no_connection(error) from error
+        if not connection.closed:
+            self._connections.add(connection)
+            self._empty.clear()
+            if self._look is None:
+                self._look_later()
+        return connection
 
     def _connection(self) -> Connection:
         return Connection(self, AnswerParser(self._limits, self._wanted), self._loop)
 
     # What the connections say.
-
-    def joined(self, connection: Connection) -> None:
-        """Look after it from now on."""
-        self._connections.add(connection)
-        self._empty.clear()
-        if self._look is None:
-            self._look_later()
 
     def free(self, connection: Connection) -> None:
         """Use it again."""

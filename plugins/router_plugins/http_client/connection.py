@@ -20,10 +20,6 @@ DRAIN = 1.0
 class Owner(Protocol):
     """Who is told what becomes of a connection."""
 
-    def joined(self, connection: Connection) -> None:
-        """Note that it is open."""
-        ...
-
     def free(self, connection: Connection) -> None:
         """Note that it can take another request."""
         ...
@@ -39,6 +35,7 @@ class Connection(asyncio.Protocol):
     _transport: asyncio.Transport
 
     def __init__(self, owner: Owner, parser: AnswerParser, loop: asyncio.AbstractEventLoop) -> None:
+        self.closed = False
         self.deadline = 0.0
         self.since = loop.time()
         self._owner = owner
@@ -89,9 +86,8 @@ class Connection(asyncio.Protocol):
     # What the transport says.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Join the owner."""
+        """Keep the transport; whoever dialled knows of it once that is done, which may be never."""
         self._transport = cast("asyncio.Transport", transport)
-        self._owner.joined(self)
 
     def data_received(self, data: bytes) -> None:
         """Parse what was read, and hand the answer over once it has ended."""
@@ -111,6 +107,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Hand over what came of an answer, if its status did."""
+        self.closed = True
         self._owner.left(self)
         if self._waiter is None:
             return

@@ -1,0 +1,216 @@
+"""Where the HTTP client's requests go: the request's bytes, names and addresses, TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import pytest
+import trustme
+from servers.scripted_http import NOTHING, OK, Peer, Server, always, says, serving, until
+from yarl import URL
+
+from router_plugins.http_client import Client, Dialler, NoAnswerError, Requests
+
+pytestmark = pytest.mark.anyio
+
+BRIEF = 0.2
+
+
+# The request itself.
+
+
+async def test_a_request_is_what_it_says() -> None:
+    heads: list[bytes] = []
+
+    async def script(_server: Server, peer: Peer) -> None:
+        heads.append(await peer.reader.readuntil(b"\r\n\r\n"))
+        peer.writer.write(NOTHING)
+        await peer.wait_closed()
+
+    async with serving(script) as (server, post):
+        await post(b"", b"Webhook-Id: 1\r\n")
+    lines = [b"POST /in?x=1 HTTP/1.1", b"Host: 127.0.0.1:%d" % server.port, b"Accept: */*", b"X-Test: 1"]
+    assert heads == [b"\r\n".join([*lines, b"Webhook-Id: 1", b"Content-Length: 0", b"", b""])]
+
+
+@pytest.mark.parametrize(
+    ("url", "line", "host"),
+    [
+        ("http://example.com", "/", "example.com"),
+        ("https://example.com:443/a", "/a", "example.com"),
+        ("https://example.com:80/a?b=c#d", "/a?b=c", "example.com:80"),
+        ("http://[::1]:8080/", "/", "[::1]:8080"),
+        ("http://bücher.example/ü b", "/%C3%BC%20b", "xn--bcher-kva.example"),
+    ],
+)
+def test_target_and_host_follow_from_the_url(url: str, line: str, host: str) -> None:
+    rendered = Requests(URL(url), {}).render(b"", b"").decode()
+    assert rendered.startswith(f"POST {line} HTTP/1.1\r\nHost: {host}\r\n")
+
+
+# Names and addresses.
+
+
+class Names:
+    """A resolver in the place of asyncio's: gives the ports of 127.0.0.1 that it was told, or fails."""
+
+    def __init__(self, *found: list[int] | OSError) -> None:
+        self.found = list(found)
+        self.asked: list[tuple[str, int]] = []
+
+    async def __call__(self, host: str, port: int, **_: Any) -> list[Any]:
+        self.asked.append((host, port))
+        await asyncio.sleep(0.01)
+        found = self.found.pop(0) if len(self.found) > 1 else self.found[0]
+        if isinstance(found, OSError):
+            raise found
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)) for port in found]
+
+
+@asynccontextmanager
+async def named(script: Callable[[Server, Peer], Coroutine[Any, Any, None]]) -> AsyncGenerator[tuple[Server, Client]]:
+    server, url = Server(script, None), URL("http://hooks.example:81/")
+    async with server.running(), Client.opened(Dialler(url, None), 5.0) as opened:
+        yield server, opened
+
+
+REQUEST = Requests(URL("http://hooks.example:81/"), {}).render(b"", b"")
+only_asyncio = pytest.mark.parametrize("anyio_backend", ["asyncio"])
+"""The resolver of uvloop cannot be replaced."""
+
+
+@only_asyncio
+async def test_a_name_is_looked_up_once_for_all_that_connect_within_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with named(says(OK + b"Connection: close\r\nContent-Length: 0\r\n\r\n")) as (server, opened):
+        names = Names([server.port])
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", names)
+        async with anyio.create_task_group() as group:
+            for _ in range(10):
+                group.start_soon(opened.post, REQUEST)
+        assert names.asked == [("hooks.example", 81)]
+    assert server.connections == 10
+
+
+@only_asyncio
+async def test_a_name_is_looked_up_again_when_its_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("router_plugins.http_client.dialling.FRESH", -1.0)
+    async with named(says(OK + b"Connection: close\r\nContent-Length: 0\r\n\r\n")) as (server, opened):
+        names = Names([server.port])
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", names)
+        for _ in range(3):
+            await opened.post(REQUEST)
+    assert len(names.asked) == 3
+
+
+@only_asyncio
+async def test_a_name_whose_addresses_took_no_connection_is_looked_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with named(always) as (server, opened):
+        names = Names([closed_port()], [server.port])
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", names)
+        with pytest.raises(NoAnswerError, match="no connection: Connection refused"):
+            await opened.post(REQUEST)
+        assert (await opened.post(REQUEST)).status == 204
+    assert len(names.asked) == 2
+
+
+@only_asyncio
+async def test_another_address_is_tried_when_one_takes_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with named(always) as (server, opened):
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", Names([closed_port(), server.port]))
+        assert (await opened.post(REQUEST)).status == 204
+
+
+@only_asyncio
+async def test_a_name_that_cannot_be_looked_up_is_said_and_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with named(always) as (server, opened):
+        names = Names(socket.gaierror(socket.EAI_NONAME, "Name or service not known"), [server.port])
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", names)
+        with pytest.raises(NoAnswerError, match="its name cannot be resolved"):
+            await opened.post(REQUEST)
+        assert (await opened.post(REQUEST)).status == 204
+
+
+def closed_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+# TLS.
+
+
+@pytest.fixture
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+def settings(authority: trustme.CA, name: str) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert(name).configure_cert(server)
+    mine = ssl.create_default_context()
+    authority.configure_trust(mine)
+    return server, mine
+
+
+async def test_a_trusted_certificate_of_the_right_name_is_asked_for_by_name_and_used_again(
+    authority: trustme.CA,
+) -> None:
+    tls = settings(authority, "localhost")
+    asked: list[str | None] = []
+    tls[0].sni_callback = lambda _connection, name, _context: asked.append(name)
+    async with serving(always, tls=tls, host="localhost") as (server, post):
+        for _ in range(5):
+            assert (await post(b"x" * 100_000)).status == 204
+    assert server.connections == 1
+    assert asked == ["localhost"]
+
+
+async def test_a_certificate_of_another_name_is_refused_and_nothing_is_sent(authority: trustme.CA) -> None:
+    async with serving(always, tls=settings(authority, "other.example"), host="localhost") as (server, post):
+        with pytest.raises(NoAnswerError, match=r"certificate is not trusted.*(Hostname mismatch|not valid for)"):
+            await post()
+    assert not any(server.bodies)
+
+
+async def test_a_certificate_of_an_unknown_authority_is_refused(authority: trustme.CA) -> None:
+    server_side, _ = settings(authority, "localhost")
+    _, mine = settings(trustme.CA(), "localhost")
+    async with serving(always, tls=(server_side, mine), host="localhost") as (server, post):
+        with pytest.raises(NoAnswerError, match="its certificate is not trusted"):
+            await post()
+    assert not any(server.bodies)
+
+
+async def test_a_handshake_that_hangs_is_given_up_on_in_time(authority: trustme.CA) -> None:
+    async def script(server: Server, peer: Peer) -> None:
+        await peer.wait_closed()
+        server.closed += 1
+
+    server = Server(script, None)
+    async with server.running():
+        url = URL(f"https://localhost:{server.port}/")
+        async with Client.opened(Dialler(url, settings(authority, "localhost")[1]), BRIEF) as opened:
+            with pytest.raises(TimeoutError):
+                await opened.post(Requests(url, {}).render(b"", b""))
+            await until(lambda: server.closed == 1)
+
+
+async def test_a_race_with_a_closing_server_is_won_over_tls_too(authority: trustme.CA) -> None:
+    async def script(server: Server, peer: Peer) -> None:
+        await server.next(peer)
+        peer.writer.write(NOTHING)
+        if peer.number == 0:
+            await server.next(peer)
+            peer.writer.transport.abort()
+        await peer.wait_closed()
+
+    async with serving(script, tls=settings(authority, "localhost"), host="localhost") as (server, post):
+        await post(b"first")
+        assert (await post(b"second")).status == 204
+    assert server.bodies == [[b"first", b"second"], [b"second"]]

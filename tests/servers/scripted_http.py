@@ -1,0 +1,159 @@
+"""An HTTP server that does to each connection what a script says, and a client of ours that talks to it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl
+import struct
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import anyio
+from yarl import URL
+
+from router_plugins.http_client import Answer, Client, Dialler, Limits, Requests
+
+NOTHING = b"HTTP/1.1 204 No Content\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\n"
+
+
+class Peer:
+    """One connection as the server sees it; `number` counts from 0."""
+
+    def __init__(self, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.number = number
+        self.reader = reader
+        self.writer = writer
+
+    async def request(self) -> bytes:
+        """Return the body of the next request; raises `IncompleteReadError` at the end of the connection."""
+        head = await self.reader.readuntil(b"\r\n\r\n")
+        length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
+        return await self.reader.readexactly(length)
+
+    async def wait_closed(self) -> None:
+        """Wait until the client has closed it."""
+        try:
+            while await self.reader.read(65536):
+                pass
+        except ConnectionError:
+            pass
+
+    def reset(self) -> None:
+        """Close it with RST."""
+        sock = self.writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.writer.transport.abort()
+
+
+class Server:
+    """Speaks to each connection as its script does; remembers the bodies that came, by connection."""
+
+    def __init__(self, script: Callable[[Server, Peer], Coroutine[Any, Any, None]], tls: ssl.SSLContext | None) -> None:
+        self.bodies: list[list[bytes]] = []
+        self.closed = 0
+        """Connections that the client was seen to close."""
+        self.port = 0
+        self.scheme = "https" if tls else "http"
+        self._script = script
+        self._tls = tls
+        self._talking: set[asyncio.Task[None]] = set()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator[None]:
+        server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self._tls, limit=2**24)
+        self.port = server.sockets[0].getsockname()[1]
+        try:
+            yield
+        finally:
+            server.close()
+            for task in self._talking:
+                task.cancel()
+            await asyncio.gather(*self._talking, return_exceptions=True)
+
+    @property
+    def connections(self) -> int:
+        return len(self.bodies)
+
+    async def next(self, peer: Peer) -> bytes:
+        """Take the next request and remember it."""
+        body = await peer.request()
+        self.bodies[peer.number].append(body)
+        return body
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        peer = Peer(len(self.bodies), reader, writer)
+        self.bodies.append([])
+        task = asyncio.ensure_future(self._talk(peer))
+        self._talking.add(task)
+
+    async def _talk(self, peer: Peer) -> None:
+        try:
+            await self._script(self, peer)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            self.closed += 1
+        finally:
+            peer.writer.close()
+
+
+async def always(server: Server, peer: Peer) -> None:
+    while True:
+        await server.next(peer)
+        peer.writer.write(NOTHING)
+
+
+def says(*answers: bytes, then_close: bool = False) -> Callable[[Server, Peer], Coroutine[Any, Any, None]]:
+    """Answer the requests of every connection with these, one after the other, then wait for the client to close."""
+
+    async def script(server: Server, peer: Peer) -> None:
+        for answer in answers:
+            await server.next(peer)
+            peer.writer.write(answer)
+        if not then_close:
+            await peer.wait_closed()
+            server.closed += 1
+
+    return script
+
+
+Post = Callable[..., Coroutine[Any, Any, Answer]]
+
+
+@asynccontextmanager
+async def serving(
+    script: Callable[[Server, Peer], Coroutine[Any, Any, None]],
+    *,
+    patience: float = 5.0,
+    tls: tuple[ssl.SSLContext, ssl.SSLContext] | None = None,
+    host: str = "127.0.0.1",
+    limits: Limits | None = None,
+) -> AsyncGenerator[tuple[Server, Post]]:
+    """Run a server and a client of it; `tls` are the settings of server and client."""
+    server = Server(script, tls[0] if tls else None)
+    async with server.running():
+        url = URL(f"{server.scheme}://{host}:{server.port}/in?x=1")
+        requests = Requests(url, {"X-Test": "1"})
+        async with Client.opened(Dialler(url, tls[1] if tls else None), patience, limits=limits) as opened:
+
+            async def post(body: bytes = b"hi", lines: bytes = b"") -> Answer:
+                return await opened.post(requests.render(lines, body))
+
+            yield server, post
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    with anyio.fail_after(5):
+        while not condition():
+            await anyio.sleep(0.002)
+
+
+def sockets() -> int:
+    """Count the sockets that the process has open."""
+    count = 0
+    for name in os.listdir("/dev/fd"):  # noqa: PTH208 - names, not files
+        with suppress(OSError):
+            count += os.readlink(f"/dev/fd/{name}").startswith("socket:")  # noqa: PTH115 - as above
+    return count
