@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from benchmarks.messages import body
 from benchmarks.question import Ground
@@ -13,14 +15,16 @@ from benchmarks.tree import INSIDE, Tree
 _AT_ONCE = 10_000
 
 
-def state_with(ground: Ground, name: str, subscriptions: Subscriptions, count: int) -> Path:
+def state_with(
+    ground: Ground, name: str, subscriptions: Subscriptions, count: int, *, top: Mapping[str, Any] | None = None
+) -> Path:
     """Return a state in which each subscription has `count` results before it, made at the first call of that name.
 
     The router runs once without any results, so that its subscriptions have a place in the journal; then it is filled.
     """
     state = ground.kept / name
     if not state.exists():
-        with router(ground, subscriptions, state=state):
+        with router(ground, subscriptions, top=top, state=state):
             pass
         fill(ground.tree, state, count)
     return state

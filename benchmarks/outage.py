@@ -119,4 +119,5 @@ BENCHMARK = Benchmark(
     arguments=arguments,
     cases=cases,
     measure=measure,
+    tiny="--seconds 0.5 --events 500 --rate 200",
 )

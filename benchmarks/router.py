@@ -58,15 +58,22 @@ class Router:
 
 
 def config(
-    state: Path, push: int, admin: int, subscriptions: Subscriptions, source: Mapping[str, Any], more: Mapping[str, Any]
+    state: Path,
+    push: int,
+    admin: int,
+    subscriptions: Subscriptions,
+    source: Mapping[str, Any],
+    more: Mapping[str, Any],
+    top: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return the config; `source` replaces settings of the push source, `more` are other sources."""
+    """Return the config; `source` replaces settings of the push source, `more` are other sources, `top` others."""
     pushes = {"type": "mns_push", "listen": f"127.0.0.1:{push}", "path": PATH, "verify": False, "max_age": 0}
     return {
         "state": str(state),
         "admin": {"listen": f"127.0.0.1:{admin}"},
         "sources": {"push": pushes | dict(source), **more},
         "departments": {"a": {"accounts": ["*"], "subscriptions": subscriptions}},
+        **top,
     }
 
 
@@ -77,17 +84,18 @@ def router(
     *,
     source: Mapping[str, Any] | None = None,
     sources: Mapping[str, Any] | None = None,
+    top: Mapping[str, Any] | None = None,
     state: Path | None = None,
 ) -> Generator[Router]:
     """Run the router of the ground's tree, with its state in the round's folder unless another is given.
 
-    It always has a push source, whose settings `source` replaces, and those of `sources` besides.
+    It always has a push source, whose settings `source` replaces, and those of `sources` besides. `top` are settings
+    at the top of the config.
     """
     push, admin = free_port(), free_port()
     path = ground.folder / "router.yaml"  # JSON is YAML
-    path.write_text(
-        json.dumps(config(state or ground.folder / "state", push, admin, subscriptions, source or {}, sources or {}))
-    )
+    where = state or ground.folder / "state"
+    path.write_text(json.dumps(config(where, push, admin, subscriptions, source or {}, sources or {}, top or {})))
     command = ground.tree.python("-m", "router", "run", "--log-level", "error", path)
     log = ground.folder / "router.log"
     began = time.monotonic()
