@@ -125,21 +125,19 @@ class MnsPush(Source, frozen=True, kw_only=True):
         complain = Complaints(count, "push refused")
         paths = [self.path] if self.eventbridge is None else [self.path, self.eventbridge.here]
         front = Front(self._limits(), posts_to(*paths), complain)
-        async with (
-            aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session,
-            front.serve(*self._address(), self._ssl()) as address,
-            anyio.create_task_group() as tasks,
-        ):
+        async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
             certificates = Certificates(session)
-            scope = anyio.CancelScope(shield=True)
             callers = Callers(self.allow, self.trusted_proxies) if self.allow else None
             reception = Reception(front, self._judge(certificates), certificates, emit, complain, callers)
-            tasks.start_soon(reception.work, scope)
-            try:
-                yield address
-            finally:
-                scope.deadline = anyio.current_time() + GRACE
-                front.stop()
+            front.check = reception.admit
+            scope = anyio.CancelScope(shield=True)
+            async with front.serve(*self._address(), self._ssl()) as address, anyio.create_task_group() as tasks:
+                tasks.start_soon(reception.work, scope)
+                try:
+                    yield address
+                finally:
+                    scope.deadline = anyio.current_time() + GRACE
+                    front.stop()
 
     def _warn(self) -> None:
         if not self.verify:

@@ -1,9 +1,8 @@
-"""Take pushes from the front in batches, hand in what is genuine, and answer when it is safe."""
+"""Check pushes as they come, hand in what is genuine in batches, and answer when it is safe."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from http import HTTPStatus
 
 import anyio
@@ -13,8 +12,8 @@ from router import Emit, Message, Retry
 from router_plugins.mns.callers import Callers
 from router_plugins.mns.certificate import Certificates
 from router_plugins.mns.complaints import Complaints
-from router_plugins.mns.http import Front, Request, accepted, refusal
-from router_plugins.mns.verification import Awaited, Judging, Refused
+from router_plugins.mns.http import Answer, Front, Request, accepted, refusal
+from router_plugins.mns.verification import Awaited, Judging, Refused, Verdict
 
 _MAX_FETCHES = 32
 _ATTRIBUTES = (
@@ -49,88 +48,68 @@ class Reception:
         self._complain = complain
         self._callers = callers
         self._awaiting: dict[str, list[Request]] = {}
-        self._genuine: list[Request] = []
-        self._changed = anyio.Event()
-        self._over = False
+        self._fetches: TaskGroup | None = None
 
     async def work(self, scope: anyio.CancelScope) -> None:
-        """Serve until the front has stopped and nothing waits, or `scope` ends."""
+        """Hand in all that waits, as one batch after the other, until the front has stopped or `scope` ends.
+
+        The fewer commits, the more results a second; and while some pushes are made durable, the next are checked.
+        """
         with scope:
-            async with anyio.create_task_group() as fetches:
-                async with anyio.create_task_group() as stages:
-                    stages.start_soon(self._collect, fetches)
-                    stages.start_soon(self._store)
-                fetches.cancel_scope.cancel()
+            async with anyio.create_task_group() as self._fetches:
+                while requests := await self._front.take():
+                    await self._hand_in(requests)
+                self._fetches.cancel_scope.cancel()
 
-    async def _collect(self, fetches: TaskGroup) -> None:
-        """Check what comes, as it comes: while some pushes are being made durable, the next are checked."""
-        while requests := await self._front.take():
-            self._genuine += self._sort_out(requests, fetches)
-            self._changed.set()
-        self._over = True
-        self._changed.set()
+    def admit(self, request: Request) -> bool:
+        """Say whether a push is taken; if not it has its answer, or waits for its certificate."""
+        verdict = self._verdict(request)
+        if isinstance(verdict, Awaited):
+            verdict = self._put_aside(request, verdict.url)
+            if verdict is None:
+                return False
+        if verdict is not None:
+            request.answer = self._refusal(request, verdict)
+        return verdict is None
 
-    async def _store(self) -> None:
-        """Hand in all that waits, as one batch: the fewer commits, the more results a second."""
-        while not self._over or self._genuine:
-            if not self._genuine:
-                self._changed = anyio.Event()
-                await self._changed.wait()
-                continue
-            genuine, self._genuine = self._genuine, []
-            await self._hand_in(genuine)
+    def _verdict(self, request: Request) -> Verdict:
+        if self._callers is not None and not self._callers.admit(request.peer, _forwarded(request)):
+            return _STRANGER
+        return self._judge.verdict(request.target, request.headers, request.body, request.received)
 
-    async def _hand_in(self, requests: list[Request]) -> None:
+    async def _hand_in(self, requests: Sequence[Request]) -> None:
         """Answer 204 only when the messages are safe."""
         try:
             await self._emit([_message(request) for request in requests])
         except Retry as error:
-            again = Refused("unavailable", error.reason, HTTPStatus.SERVICE_UNAVAILABLE, error.after or 1.0)
-            self._refuse(requests, again)
+            for request in requests:
+                self._complain("unavailable", reason=error.reason, peer=request.peer)
+            later = refusal(HTTPStatus.SERVICE_UNAVAILABLE, error.reason, retry_after=error.after or 1.0)
+            self._front.answer(requests, later)
         else:
             self._front.answer(requests, accepted())
 
-    def _sort_out(self, requests: Iterable[Request], fetches: TaskGroup) -> list[Request]:
-        """Return what is taken; refuse the rest, and put aside what needs a certificate that is not here yet."""
-        taken: list[Request] = []
-        refused: dict[Refused, list[Request]] = {}
-        now = time.time()
-        for request in requests:
-            if self._callers is not None and not self._callers.admit(request.peer, _forwarded(request)):
-                refused.setdefault(_STRANGER, []).append(request)
-                continue
-            verdict = self._judge.verdict(request.target, request.headers, request.body, now)
-            if isinstance(verdict, Awaited):
-                verdict = self._put_aside(request, verdict.url, fetches)
-            elif verdict is None:
-                taken.append(request)
-            if verdict is not None:
-                refused.setdefault(verdict, []).append(request)
-        for reason, those in refused.items():
-            self._refuse(those, reason)
-        return taken
-
-    def _put_aside(self, request: Request, url: str, fetches: TaskGroup) -> Refused | None:
-        """Let a request wait for its certificate, without holding up the others of its batch."""
+    def _put_aside(self, request: Request, url: str) -> Refused | None:
+        """Let a request wait for its certificate, without holding up the others."""
         if url in self._awaiting:
             self._awaiting[url].append(request)
-        elif len(self._awaiting) >= _MAX_FETCHES:
+        elif self._fetches is None or len(self._awaiting) >= _MAX_FETCHES:
             reason = "too many certificates are being fetched"
             return Refused("no_certificate", reason, HTTPStatus.SERVICE_UNAVAILABLE, 1.0)
         else:
             self._awaiting[url] = [request]
-            fetches.start_soon(self._fetch, url)
+            self._fetches.start_soon(self._fetch, url)
         return None
 
     async def _fetch(self, url: str) -> None:
-        """Fetch, then let those that waited be judged again: the outcome is known now, good or bad."""
+        """Fetch, then judge those again that waited: the outcome is known now, good or bad."""
         await self._certificates.fetch(url)
-        self._front.put_back(self._awaiting.pop(url))
+        for request in self._awaiting.pop(url):
+            self._front.admit(request)
 
-    def _refuse(self, requests: list[Request], refused: Refused) -> None:
-        for request in requests:
-            self._complain(refused.kind, reason=refused.reason, peer=request.peer)
-        self._front.answer(requests, refusal(refused.status, refused.reason, retry_after=refused.retry_after))
+    def _refusal(self, request: Request, refused: Refused) -> Answer:
+        self._complain(refused.kind, reason=refused.reason, peer=request.peer)
+        return refusal(refused.status, refused.reason, retry_after=refused.retry_after)
 
 
 def _forwarded(request: Request) -> str:

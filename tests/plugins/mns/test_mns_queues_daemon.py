@@ -76,6 +76,10 @@ async def test_every_result_of_every_queue_arrives_once_and_one_regions_in_a_que
                         await anyio.sleep(0.02)
                 while len(frankfurt.account.queue("results").contents()) < 300:
                     await anyio.sleep(0.02)
+                while (tmp_path / "all.jsonl").read_bytes().count(
+                    b"\n"
+                ) < 700:  # what is stored may not be delivered yet
+                    await anyio.sleep(0.02)
             daemon.send_signal(signal.SIGTERM)
             with anyio.fail_after(30):
                 assert await daemon.wait() == 0

@@ -21,6 +21,9 @@ _BACKLOG = 1024
 _TURNED_AWAY = 64
 """Connections over the limit that are told so; those beyond are cut off without a word."""
 
+Check = Callable[[Request], bool]
+"""Says whether a request may be taken; one that may not has its answer, or is put aside until `Front.admit`."""
+
 _COUNTED = {404: "unknown_path", 408: "slow_sender", 413: "too_large", 431: "too_large", 503: "overloaded"}
 """What a refusal counts as, by its status; all others are a `bad_request`."""
 
@@ -39,6 +42,8 @@ class Front:
         self.held = 0
         self.buffer = memoryview(bytearray(SLICE))
         self.paused: set[Connection] = set()
+        self.check: Check | None = None
+        """Asked about each request that is complete."""
         self._count = count
         self._connections: set[Connection] = set()
         self._expected: set[Connection] = set()
@@ -120,10 +125,11 @@ class Front:
         for connection in tuple(self.paused):
             connection.read_on()
 
-    def put_back(self, requests: Iterable[Request]) -> None:
-        """Let requests wait again that were taken, but could not be answered yet."""
-        self._waiting.extend(requests)
-        self._arrived.set()
+    def admit(self, request: Request) -> None:
+        """Have a request checked that was put aside; then it waits to be taken, or its answer is written."""
+        self._check(request)
+        if request.answer is not None and request.connection is not None:
+            request.connection.flush()
 
     # What connections call, and those who make them.
 
@@ -161,12 +167,16 @@ class Front:
         self._left.set()
 
     def arrive(self, request: Request) -> None:
-        """Let a request wait to be taken, or count it if it is refused already."""
+        """Let a request wait to be taken if it passes the check; count it if it is refused already."""
         if request.answer is not None:
             self._count(_COUNTED.get(request.answer.status, "bad_request"))
-            return
-        self._waiting.append(request)
-        self._arrived.set()
+        else:
+            self._check(request)
+
+    def _check(self, request: Request) -> None:
+        if self.check is None or self.check(request):
+            self._waiting.append(request)
+            self._arrived.set()
 
     async def _expire_connections(self) -> None:
         """Close what is past its deadline, a quarter of the shortest time limit late at most."""
