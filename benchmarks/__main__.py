@@ -14,7 +14,7 @@ from benchmarks.machine import describe
 from benchmarks.process import LOAD_CORE
 from benchmarks.profiles import TOOLS
 from benchmarks.question import Benchmark
-from benchmarks.rounds import WORK, measure
+from benchmarks.rounds import WORK, chosen, measure
 from benchmarks.tables import changes, table
 from benchmarks.tree import checked_out, working_tree
 
@@ -53,7 +53,7 @@ def parser(known: Mapping[str, Benchmark]) -> ArgumentParser:
 
 def _common(one: ArgumentParser, *, write: bool) -> None:
     one.add_argument("--rounds", type=int, default=3)
-    one.add_argument("--case", default="", help="only cases whose names hold this")
+    one.add_argument("--case", default="", help="only cases whose names hold this; or THIS|THAT")
     if write:
         one.add_argument("--write", action="store_true", help="keep the result, and put it into the README")
 
@@ -102,8 +102,7 @@ def profile(benchmark: Benchmark, options: Namespace) -> None:
     """Run one round of the first case that is asked for, and say where the time went."""
     say_all(describe(WORK))
     PROFILES.mkdir(parents=True, exist_ok=True)
-    first = next(name for name in benchmark.cases(options) if options.case in name)
-    options.case, options.rounds = first, 1
+    options.case, options.rounds = next(iter(chosen(benchmark.cases(options), options.case))), 1
     with working_tree() as tree:
         measure(benchmark, options, [tree], tell=say, watch=lambda pid: TOOLS[options.tool](pid, PROFILES))
     say_all(["", f"{PROFILES}:", (PROFILES / "profile.txt").read_text()])

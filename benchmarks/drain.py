@@ -100,5 +100,5 @@ BENCHMARK = Benchmark(
     arguments=arguments,
     cases=cases,
     measure=measure,
-    tiny="--events 3000 --many 500 --text 500",
+    tiny="--many 500 --text 500 --case filters",
 )

@@ -84,5 +84,5 @@ BENCHMARK = Benchmark(
     arguments=arguments,
     cases=cases,
     measure=measure,
-    tiny="--seconds 0.2 --pending 2000 --connections 8 --large 50",
+    tiny="--seconds 0.2 --pending 2000 --connections 8 --large 50 --case 'pending|64'",
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 
 import pytest
 
@@ -17,7 +18,7 @@ BENCHMARKS = found()
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_a_benchmark_gives_figures_and_loses_nothing(name: str, tree: Tree) -> None:
     benchmark = BENCHMARKS[name]
-    options = parser(BENCHMARKS).parse_args([name, "--rounds", "1", *benchmark.tiny.split()])
+    options = parser(BENCHMARKS).parse_args([name, "--rounds", "1", *shlex.split(benchmark.tiny)])
     lines: list[str] = []
     cases = measure(benchmark, options, [tree], tell=lines.append)[tree.name]
     assert len(lines) == len(cases)
