@@ -63,15 +63,15 @@ def config(
     admin: int,
     subscriptions: Subscriptions,
     source: Mapping[str, Any],
-    more: Mapping[str, Any],
+    sources: Mapping[str, Any],
     top: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return the config; `source` replaces settings of the push source, `more` are other sources, `top` others."""
+    """Return the config; `source` replaces settings of the push source, `sources` are others, `top` is beside them."""
     pushes = {"type": "mns_push", "listen": f"127.0.0.1:{push}", "path": PATH, "verify": False, "max_age": 0}
     return {
         "state": str(state),
         "admin": {"listen": f"127.0.0.1:{admin}"},
-        "sources": {"push": pushes | dict(source), **more},
+        "sources": {"push": pushes | dict(source), **sources},
         "departments": {"a": {"accounts": ["*"], "subscriptions": subscriptions}},
         **top,
     }
@@ -89,7 +89,7 @@ def router(
 ) -> Generator[Router]:
     """Run the router of the ground's tree, with its state in the round's folder unless another is given.
 
-    It always has a push source, whose settings `source` replaces, and those of `sources` besides. `top` are settings
+    It always has a push source, whose settings `source` replaces, and those of `sources` besides; `top` are settings
     at the top of the config.
     """
     push, admin = free_port(), free_port()
