@@ -172,12 +172,23 @@ def _measured(address: Address, connections: int, answers: Answers) -> Generator
 
 
 def closed(
-    address: Address, request: Request, *, connections: int, seconds: float, first: int = 1, most: int = 10**10
+    address: Address,
+    request: Request,
+    *,
+    connections: int,
+    seconds: float,
+    first: int = 1,
+    most: int = 10**10,
+    until_gone: bool = False,
 ) -> Answers:
-    """Keep all connections busy for some seconds, with `most` results at most; numbers go up from `first`."""
+    """Keep all connections busy for some seconds, with `most` results at most; numbers go up from `first`.
+
+    `until_gone` takes it for the end, and not for an error, when the server does not take connections any more.
+    """
     answers = Answers()
     clock = time.monotonic
-    with _measured(address, connections, answers) as lines:
+    gone = (ConnectionError,) if until_gone else ()
+    with _measured(address, connections, answers) as lines, suppress(*gone):
         number, last = first, first + most
         end = clock() + seconds
         out = 0

@@ -62,14 +62,22 @@ class Process:
             if int(words[3]) == self.pid:
                 yield folder, words
 
+    def wait_ended(self) -> None:
+        """Wait until it has ended by itself, or by somebody else's hand."""
+        self._popen.wait()
+
+    def kill(self) -> None:
+        """End it at once, with all that it started."""
+        os.killpg(self.pid, signal.SIGKILL)
+        self._popen.wait()
+
     def stop(self, seconds: float = 60) -> None:
         """Ask it to end, and wait; kill it when it does not."""
         self._popen.send_signal(signal.SIGTERM)
         try:
             self._popen.wait(seconds)
         except subprocess.TimeoutExpired:
-            os.killpg(self.pid, signal.SIGKILL)
-            self._popen.wait()
+            self.kill()
 
 
 @contextmanager

@@ -15,6 +15,8 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 INSIDE = ROOT / "benchmarks" / "inside"
 """Scripts that run with the code of the measured tree: they import `router` and nothing from here."""
+_WRITTEN = (":!benchmarks/results", ":!benchmarks/README.md")
+"""What a run with --write changes itself."""
 
 
 class Tree(NamedTuple):
@@ -42,9 +44,12 @@ def git(*arguments: str) -> str:
 def described(revision: str = "") -> str:
     """Return the short name of a revision, or of the files as they are."""
     try:
-        return git("rev-parse", "--short", revision) if revision else git("describe", "--always", "--dirty")
+        name = git("rev-parse", "--short", revision or "HEAD")
+        if revision or not git("status", "--porcelain", "--untracked-files=no", "--", ".", *_WRITTEN):
+            return name
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
+    return f"{name}-dirty"
 
 
 @contextmanager

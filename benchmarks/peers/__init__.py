@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from argparse import ArgumentParser, Namespace
 from collections.abc import Generator, Mapping
@@ -129,8 +130,9 @@ def versions() -> list[str]:
         if program is None:
             said.append(f"{product.name}: not installed, not measured")
             continue
-        words = subprocess.run([program, *product.version], capture_output=True, text=True, check=False).stdout
-        said.append(f"{product.name}: {' '.join(words.split())}; an answered result is {product.durable}")
+        words = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
+        version = re.search(product.version, words)
+        said.append(f"{product.name} {version[1] if version else '?'}: an answered result is {product.durable}")
     return said
 
 

@@ -36,6 +36,5 @@ PRODUCT = Product(
     name="Benthos",
     durable="in the page cache of every output",
     program=found("benthos"),
-    version=("--version",),
     prepare=prepare,
 )

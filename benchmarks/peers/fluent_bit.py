@@ -47,7 +47,6 @@ MEMORY = Product(
     name="Fluent Bit",
     durable="in memory",
     program=found("fluent-bit"),
-    version=("--version",),
     prepare=partial(prepare, disk=False),
     content_type="application/x-www-form-urlencoded",
 )

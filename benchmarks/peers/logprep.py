@@ -59,6 +59,6 @@ PRODUCT = Product(
     name="Logprep",
     durable="in a queue in memory",
     program=found("logprep", "logprep/bin/logprep"),
-    version=("--version",),
     prepare=prepare,
+    version=r"logprep version:\s+(\S+)",
 )

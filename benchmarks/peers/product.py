@@ -35,14 +35,15 @@ class Load(NamedTuple):
 class Product(NamedTuple):
     """`prepare` writes what the program needs into a folder, and returns the command; its files are `FOLDER/0.out` ...
 
-    `program` is its path, None where it is not installed; `durable` says what is durable when it has answered.
+    `program` is its path, None where it is not installed; `durable` says what is durable when it has answered;
+    `version` is found in what it says to `--version`.
     """
 
     name: str
     durable: str
     program: Callable[[], Path | None]
-    version: Sequence[str]
     prepare: Callable[[Path, Path, int, Load], Sequence[str]]
+    version: str = r"v?(\d+\.\d+\.\d+)"
     content_type: str = "text/plain;charset=utf-8"
 
 

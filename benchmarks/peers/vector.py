@@ -47,7 +47,6 @@ MEMORY = Product(
     name="Vector",
     durable="in memory",
     program=found("vector"),
-    version=("--version",),
     prepare=partial(prepare, disk=False),
 )
 DISK = MEMORY._replace(

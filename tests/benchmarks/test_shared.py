@@ -18,6 +18,7 @@ from benchmarks import plot, results
 from benchmarks.ledger import Ledger, numbers_in, reconcile
 from benchmarks.load import CLOSED, closed, open_loop
 from benchmarks.messages import SignedPushes, body, plain
+from benchmarks.process import free_port
 from benchmarks.question import Benchmark, Column, Ground
 from benchmarks.results import Result
 from benchmarks.rounds import measure
@@ -87,6 +88,24 @@ def test_the_load_counts_each_answer_by_its_status() -> None:
     assert answers.refused == {503: 1, CLOSED: 1}
     assert list(answers.numbers) == [3, 4, 5, 6]
     assert [data.partition(b"\r\n\r\n")[2] for data in server.bodies] == [body(n) for n in range(1, 7)]
+
+
+def test_a_load_ends_with_its_server_only_where_that_is_expected() -> None:
+    server = Server(b"")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve_once() -> None:
+            connection, _ = listener.accept()
+            listener.close()
+            server.serve(connection)
+
+        thread = threading.Thread(target=serve_once)
+        thread.start()
+        answers = closed(listener.getsockname(), plain("/n"), connections=1, seconds=30, until_gone=True)
+        thread.join()
+    assert answers.refused == {CLOSED: 1}
+    with pytest.raises(ConnectionRefusedError):
+        closed(("127.0.0.1", free_port()), plain("/n"), connections=1, seconds=1)
 
 
 def test_an_open_load_counts_from_when_a_request_was_due() -> None:
