@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -55,10 +55,10 @@ class Daemon:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.push}/n"
 
-    def start(self) -> None:
+    def start(self, command: Sequence[str] = ("-m", "router")) -> None:
         with (self.folder / "router.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "router", "run", str(self.config)], stdout=log, stderr=log, env=os.environ
+                [sys.executable, *command, "run", str(self.config)], stdout=log, stderr=log, env=os.environ
             )
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
