@@ -6,11 +6,15 @@ import math
 import time
 from collections.abc import Mapping
 
+import structlog
+
 from router.admin.status import SourceStatus, Status, SubscriptionStatus
 from router.delivery import Delivery
 from router.intake import Intake
 from router.journal import Partition
 from router.running import Subscriber, Supplier
+
+log = structlog.get_logger("service")
 
 
 class Figures:
@@ -20,6 +24,7 @@ class Figures:
         self._partition = partition
         self._intake = intake
         self._stored: dict[str, float] = {}
+        self._alarmed: set[str] = set()
 
     async def note_oldest(self, subscribers: Mapping[str, Subscriber]) -> None:
         """Look up when the oldest pending event of each subscription was stored."""
@@ -28,11 +33,27 @@ class Figures:
         stored = await self._partition.stored_at([marks[name] for name in waiting]) if waiting else ()
         self._stored = {name: at for name, at in zip(waiting, stored, strict=True) if at is not None}
 
+    def sound_alarms(self, subscribers: Mapping[str, Subscriber]) -> None:
+        """Say in the log of which subscriptions an event waits for too long, once, and when it no longer does."""
+        for name, one in subscribers.items():
+            age = self._age(one.delivery)
+            late = age > one.planned.subscription.delivery.alarm_after
+            if late == (name in self._alarmed):
+                continue
+            self._alarmed ^= {name}
+            valve, progress = one.delivery.valve, one.delivery.progress
+            known = {"state": progress.state, "breaker": valve.breaker.state, "last_error": one.delivery.last_error}
+            if late:
+                log.error("alarm: an event waits for too long", subscription=name, seconds=round(age), **known)
+            else:
+                log.warning("alarm over", subscription=name)
+        self._alarmed &= subscribers.keys()
+
     def status(self, suppliers: Mapping[str, Supplier], subscribers: Mapping[str, Subscriber]) -> Status:
         """Return a snapshot of everything that an operator asks for first."""
         journal = self._partition.statistics()
         return Status(
-            ready=all(supplier.ready for supplier in suppliers.values()) and not journal.full,
+            ready=all(supplier.ready for supplier in suppliers.values()) and not journal.full and not journal.failing,
             journal=journal,
             undecodable=self._intake.undecodable.total(),
             sources={
@@ -60,6 +81,7 @@ class Figures:
             dead=progress.dead,
             pending=end - progress.position,
             draining=subscriber.draining,
+            alarm=delivery.name in self._alarmed,
             in_flight=valve.in_flight,
             attempts=valve.attempts,
             failures=valve.failures,

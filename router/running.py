@@ -143,6 +143,7 @@ class Supplier:
         except Exception as error:
             if must_start and not self.ready:
                 raise RouterError(f"sources.{self.name}: {error}") from error
+            self.ready = False
             self.last_error = f"{type(error).__name__}: {error}"
             log.exception("source failed, starting it again", source=self.name)
 

@@ -214,6 +214,7 @@ class Engine:
     async def note_oldest(self) -> None:
         """Look up when the oldest pending event of each subscription was stored."""
         await self._figures.note_oldest(self._subscribers)
+        self._figures.sound_alarms(self._subscribers)
 
     async def stop(self) -> None:
         """Stop the sources, and let every subscription settle what is in flight, within the grace."""

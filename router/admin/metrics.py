@@ -102,6 +102,7 @@ def _of_journal(journal: Statistics) -> Iterator[Metric]:
     yield _gauge("router_journal_tail", "The oldest position still kept.", journal.tail)
     yield _gauge("router_journal_size_bytes", "What the journal takes on disk.", journal.bytes)
     yield _gauge("router_journal_quota_bytes", "What the journal may take on disk.", journal.quota)
+    yield _gauge("router_journal_failing", "1 while the journal cannot be written.", journal.failing)
     yield _gauge("router_journal_full", "1 while intake is refused because the quota is reached.", journal.full)
     yield _counter("router_journal_commits", "Transactions written.", [((), journal.commits)])
     yield _counter(
@@ -138,6 +139,8 @@ _GAUGES = {
     "in_flight": "Events that are with the destination now.",
     "concurrency": "Calls that may be under way at once.",
     "live": "1 while it is fed from memory; 0 while it lags and reads the journal.",
+    "alarm": "1 while its oldest pending event waits for longer than its alarm_after.",
+    "draining": "1 while it was removed and delivers what it had.",
     "balance": "What is missing among the parts of those journalled; anything but 0 is a bug.",
     "oldest_pending_seconds": "How long ago the oldest event was stored that is not settled; 0 when there is none.",
 }

@@ -47,6 +47,8 @@ class SubscriptionStatus(msgspec.Struct, frozen=True):
     call_seconds: Latencies = Latencies()
     draining: bool = False
     """Whether it was removed, and goes as soon as it has delivered what it had."""
+    alarm: bool = False
+    """Whether its oldest pending event has waited for longer than its `alarm_after`."""
 
     @property
     def balance(self) -> int:

@@ -70,6 +70,8 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     schedule: tuple[Duration, ...] = SCHEDULE
     """The pauses before each try of a parked event; behind the last it is a dead letter."""
     breaker: BreakerOptions = BreakerOptions()
+    alarm_after: Duration = 900.0
+    """How long an event may be pending until the log and the metrics say so."""
 
     def __post_init__(self) -> None:
         if self.retry_min <= 0:

@@ -98,6 +98,8 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
     dead: dict[str, int]
     repeated: dict[str, int] = {}
     commit_seconds: Latencies = Latencies()
+    failing: bool = False
+    """Whether the last commit failed, for want of space or for another reason; it is tried again by itself."""
 
 
 Restore: TypeAlias = Callable[[Message, str, str], Event]

@@ -125,5 +125,6 @@ class SqlitePartition:
             bytes=writer.used,
             quota=writer.limits.quota,
             full=writer.full,
+            failing=writer.failing,
             dead=self._ledger.dead,
         )

@@ -89,6 +89,8 @@ class Writer:
         """Whether a commit is under way."""
         self.ended = False
         """Whether the writer has ended, so that nothing can be committed any more."""
+        self.failing = False
+        """Whether the last commit failed."""
         self.commits = 0
         self.repeated: Counter[str] = Counter()
         """The duplicates, by source."""
@@ -119,7 +121,7 @@ class Writer:
     @property
     def owing(self) -> bool:
         """Whether there is something to write that nobody waits for."""
-        return self._ledger.dirty or self.full or self._window.owing
+        return self._ledger.dirty or self.full or self.failing or self._window.owing
 
     def commit_seconds(self) -> Latencies:
         """Return how long the commits took."""
@@ -171,6 +173,7 @@ class Writer:
         try:
             await self._commit(taken)
         except (sqlite3.Error, OSError) as problem:
+            self.failing = True
             log.error("journal cannot write", error=str(problem))  # noqa: TRY400 - the callers are told
             error = Retry(f"the journal cannot write: {problem}", 1.0)
             error.__cause__ = problem
@@ -178,6 +181,7 @@ class Writer:
             if not taken:
                 await anyio.sleep(1)
         else:
+            self.failing = False
             _answer(taken, None)
 
     def _take(self) -> list[_Waiting]:

@@ -213,7 +213,7 @@ async def test_killed_while_the_journal_is_looked_after_nothing_is_lost(
                 lambda: subprocess.run(deadly, capture_output=True, text=True, check=False, timeout=30)
             )
             assert done.returncode == -signal.SIGKILL, done.stderr
-            again = await anyio.to_thread.run_sync(daemon.cli, *command, str(daemon.config))
+            again = await anyio.to_thread.run_sync(lambda: daemon.cli(*command, str(daemon.config)))
             assert again.returncode == 0, again.stdout + again.stderr
             daemon.start()
             await post(daemon.url, range(COUNT, COUNT + 9), answered, connections=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -11,6 +12,8 @@ from typing import Any, ClassVar
 import anyio
 import msgspec
 import pytest
+import structlog
+import trio
 import trio.testing
 
 from router.config import Config, Department, Subscription
@@ -286,3 +289,54 @@ async def test_a_restart_while_it_drains_loses_nothing_of_what_is_put_back() -> 
             await anyio.sleep(100)
             tasks.cancel_scope.cancel()
     assert Box.got["some"] == ["one"]
+
+
+async def test_an_event_that_waits_for_too_long_is_an_alarm_until_it_is_delivered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """DESIGN 8: destination down: alarm after a set time; said once, and when it is over."""
+    monkeypatch.setattr(time, "time", lambda: 1e9 + trio.current_time())
+    async with running(config({"all": None})) as engine:
+        engine.turn("d/all", "paused")
+        await say(engine, "one")
+
+        async def alarms(seconds: int) -> list[bool]:
+            found = []
+            for _ in range(seconds):
+                await anyio.sleep(1)
+                await engine.note_oldest()
+                found.append(engine.status().subscriptions["d/all"].alarm)
+            return found
+
+        with structlog.testing.capture_logs() as logs:
+            assert set(await alarms(890)) == {False}
+            assert set((await alarms(60))[-30:]) == {True}
+            engine.turn("d/all", "active")
+            assert (await alarms(100))[-1] is False
+    said = [one["event"] for one in logs if "alarm" in one["event"]]
+    assert said == ["alarm: an event waits for too long", "alarm over"]
+
+
+class Ends(Source, frozen=True, kw_only=True):
+    """Fails after ten seconds; works for good when it is started again."""
+
+    tries: ClassVar[list[None]] = []
+
+    async def run(self, emit: Emit, ready: Any, count: Count) -> None:
+        self.tries.append(None)
+        if len(self.tries) == 2:
+            await anyio.sleep(5)
+        ready()
+        await anyio.sleep(10 if len(self.tries) == 1 else 10_000)
+        raise OSError("gone")
+
+
+async def test_it_is_not_ready_while_a_source_has_failed() -> None:
+    Ends.tries.clear()
+    async with running(config({"all": None}, sources={"e": Ends()})) as engine:
+        await anyio.sleep(5)
+        assert engine.status().ready
+        await anyio.sleep(8)
+        assert not engine.status().ready
+        await anyio.sleep(20)
+        assert engine.status().ready
