@@ -76,6 +76,8 @@ class Kafka(Sink, frozen=True, kw_only=True):
         sample = parse(self.topic, "topic").sample("x")
         if _UNSAFE.search(sample):
             raise ConfigError("topic", "has a character that no topic has", "letters, digits and . _ -")
+        if sample in {".", ".."}:
+            raise ConfigError("topic", "is a name that no topic has")
         if len(sample) > LONGEST_TOPIC:
             raise ConfigError("topic", f"is longer than {LONGEST_TOPIC} characters")
         if self.ca and not self.tls:
@@ -187,11 +189,16 @@ def _recorder(sink: Kafka) -> Callable[[int, Event], tuple[str, Record]]:
     """Return what makes a topic and a record of an event; it raises `Reject` for what no broker takes."""
     template = parse(sink.topic, "topic")
     clean = lru_cache(1024)(harmless)
+    only = template.constant
 
-    def record_of(index: int, event: Event) -> tuple[str, Record]:
+    def topic_of(event: Event) -> str:
         topic = template.render(event, clean)
         if len(topic) > LONGEST_TOPIC or topic in {".", ".."}:
             raise Reject(f"{topic[:LONGEST_TOPIC]} cannot be the name of a topic")
+        return topic
+
+    def record_of(index: int, event: Event) -> tuple[str, Record]:
+        topic = only or topic_of(event)
         value = bytes(event.raw) if sink.form == "raw" else event.json()
         key = str(event.get(sink.key) or "").encode() if sink.key else b""
         if len(key) + len(value) + _OVERHEAD > sink.max_record:

@@ -27,6 +27,7 @@ from router_plugins.kafka.sink import LONGEST_TOPIC, Kafka, harmless
         ({"topic": "mail.{time:%Y/%m}"}, "topic"),
         ({"topic": "mail.{time:%H:%M}"}, "topic"),
         ({"topic": "x" * 250}, "topic"),
+        ({"topic": ".."}, "topic"),
         ({"ca": "/etc/ssl/ca.pem"}, "ca"),
         ({"tls": True, "ca": "/no/such/file"}, "ca"),
         ({"request_timeout": 0}, "request_timeout"),
