@@ -165,7 +165,7 @@ class Delivery:
             if self._satisfied:
                 await self._bell.wait()
                 continue
-            chunk = await self._books.take(self.policy.batch)
+            chunk = await self._books.take(self._room if self.policy.in_flight > 1 else self.policy.batch)
             self._prepare(chunk)
             self.tally.advance()
             self._bell.ring()

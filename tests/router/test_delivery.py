@@ -252,6 +252,21 @@ async def test_the_next_chunk_is_read_while_the_last_one_is_delivered() -> None:
         assert books.progress.delivered == 200
 
 
+@pytest.mark.parametrize(("in_flight", "batch", "taken"), [(32, 1, 64), (8, 16, 256), (1, 500, 500)])
+async def test_calls_at_once_are_fed_a_window_at_a_time_and_not_a_batch(in_flight: int, batch: int, taken: int) -> None:
+    class Watched(Books):
+        limits: ClassVar[list[int]] = []
+
+        async def take(self, limit: int) -> Chunk:
+            self.limits.append(limit)
+            return await super().take(limit)
+
+    Watched.limits.clear()
+    async with running(delivery(Scripted(calls=[]), Watched(), Policy(in_flight=in_flight, batch=batch))):
+        await trio.testing.wait_all_tasks_blocked()
+    assert Watched.limits == [taken]
+
+
 async def test_stopping_finishes_what_is_in_flight_and_tries_nothing_again() -> None:
     books = Books(chunk(1, "a"), chunk(2, "b"))
     sink = Scripted(calls=[], takes=5.0)
