@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from email.utils import formatdate
 from hashlib import md5
 from pathlib import Path
+from ssl import SSLContext
 from typing import Any
 
 import anyio
@@ -90,8 +91,8 @@ class Answers:
 
 
 @asynccontextmanager
-async def connected(port: int) -> AsyncGenerator[Answers]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+async def connected(port: int, ssl: SSLContext | None = None) -> AsyncGenerator[Answers]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=ssl)
     try:
         yield Answers(reader, writer)
     finally:

@@ -46,6 +46,7 @@ class QueueService:
     tokens: set[str] = field(default_factory=set[str])
     content_types: dict[str, str] = field(default_factory=dict[str, str])
     early: bool = False
+    hang: bool = False
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
     numbers: itertools.count[int] = field(default_factory=itertools.count)
 
@@ -63,6 +64,8 @@ class QueueService:
         body = await request.read()
         self.requests.append(f"{request.method} {request.raw_path}")
         self.tokens.add(request.headers.get("security-token", ""))
+        if self.hang:
+            await asyncio.sleep(60)
         if self.faults:
             fault = self.faults.pop(0)
             told = None if fault is None else fault(request)

@@ -1,8 +1,9 @@
 """Drain one queue: receive, have it stored, delete what is safe; and end with nothing half-done.
 
 Rules of this file:
-* Receiving and waiting can be cut off at any time. Storing, and deleting what was stored, are begun to be finished:
-  they have `GRACE` seconds once it is to stop.
+* Waiting can be cut off at any time. Storing, and deleting what was stored, are begun to be finished: they have `GRACE`
+  seconds once it is to stop. A poll that is under way then has `LAST_POLL` seconds: one that has messages to bring
+  brings them, instead of leaving them hidden for a lease; one that waits for messages is given up.
 * Batches are deleted off the way of receiving; as many wait for it as there are pollers.
 * One poller waits for messages while there are none. A full batch lets one more poll along, an empty answer sends all
   but the first to rest: so a backlog is drained as fast as it goes, and an empty queue costs one request each poll.
@@ -29,6 +30,10 @@ GRACE = 3.0
 """Seconds that a received batch has to become safe and be deleted, once it is to stop."""
 
 
+LAST_POLL = 0.5
+"""Seconds that a poll which is under way may still take, once it is to stop."""
+
+
 class Manner(NamedTuple):
     """How a queue is polled: the fields of the same names of the source. Times in seconds."""
 
@@ -51,16 +56,20 @@ class Drain:
         self._complain = complain
         self._leases = Leases(client, manner.lease, complain)
         self._last = anyio.CancelScope(shield=True)
-        self._interruptible: set[anyio.CancelScope] = set()
+        self._waiting: set[anyio.CancelScope] = set()
+        self._polling: set[anyio.CancelScope] = set()
         self._stopping = False
         self._wanted = 1
         self._more_wanted = anyio.Event()
 
     def stop(self) -> None:
         """Receive no more; what is being stored and deleted has a while to end."""
+        now = anyio.current_time()
         self._stopping = True
-        self._last.deadline = anyio.current_time() + GRACE
-        for scope in self._interruptible:
+        self._last.deadline = now + GRACE
+        for scope in self._polling:
+            scope.deadline = now + LAST_POLL
+        for scope in self._waiting - self._polling:
             scope.cancel()
 
     async def work(self) -> None:
@@ -83,19 +92,19 @@ class Drain:
         while not self._stopping:
             messages: Sequence[MnsMessage] = ()
             with anyio.CancelScope() as scope:
-                self._interruptible.add(scope)
+                self._waiting.add(scope)
                 await anyio.sleep(wait)
                 wait = 0.0
                 await self._turn(number)
                 try:
                     most = 1 if anyio.current_time() < singly_until else self._manner.batch
-                    messages = await self._receive(most)
+                    messages = await self._receive(most, scope)
                 except MnsAnswerError as error:
                     self._complain("unreadable", error=str(error))
                     # By then, what this answer held was received again.
                     singly_until = anyio.current_time() + 2 * self._manner.lease
                     wait = min(self._manner.pause, self._manner.slow_retry)
-            self._interruptible.discard(scope)
+            self._waiting.discard(scope)
             if messages:
                 wait = await self._store(messages, safe)
 
@@ -110,14 +119,32 @@ class Drain:
             self._more_wanted = anyio.Event()
         self._wanted = pollers
 
-    async def _receive(self, most: int) -> Sequence[MnsMessage]:
+    async def _receive(self, most: int, scope: anyio.CancelScope) -> Sequence[MnsMessage]:
         """Return what a poll brought; after one that brought nothing, rest as long as is right.
 
         Raises `MnsAnswerError` for what cannot be read.
         """
         begun = anyio.current_time()
+        self._polling.add(scope)
         try:
-            messages = await self._client.receive(most, self._manner.wait_seconds)
+            messages = await self._ask(most)
+        finally:
+            self._polling.discard(scope)
+        if messages:
+            if len(messages) == most:
+                self._want(min(self._wanted + 1, self._manner.pollers))
+            return messages
+        self._want(1)
+        if messages is None:
+            await anyio.sleep(self._manner.slow_retry)
+        else:
+            await self._rest(anyio.current_time() - begun)
+        return ()
+
+    async def _ask(self, most: int) -> Sequence[MnsMessage] | None:
+        """Poll once; return None where that failed. Raises `MnsAnswerError` for what cannot be read."""
+        try:
+            return await self._client.receive(most, self._manner.wait_seconds)
         except MnsAnswerError:
             raise
         except CredentialsError as error:
@@ -126,15 +153,7 @@ class Drain:
             self._complain("refused", error=str(error), code=error.code)
         except MnsUnreachableError as error:
             self._complain("unreachable", error=str(error))
-        else:
-            self._want(min(self._wanted + 1, self._manner.pollers) if len(messages) == most else self._wanted)
-            if not messages:
-                self._want(1)
-                await self._rest(anyio.current_time() - begun)
-            return messages
-        self._want(1)
-        await anyio.sleep(self._manner.slow_retry)
-        return ()
+        return None
 
     async def _rest(self, waited: float) -> None:
         """Pause after an empty answer that came before its time (PROTOCOL 1.6): else polls become a hot loop."""

@@ -1,15 +1,18 @@
-"""Pushes are taken from the addresses that are allowed, and nobody can claim to be one of them."""
+"""On what ways pushes come: from addresses that are allowed, through proxies, over TLS."""
 
 from __future__ import annotations
 
+import ssl
+from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from servers.mns_pushes import CERTIFICATE, Recorder, connected, push
 
 from router import ConfigError, Secret
 from router_plugins.mns.callers import Callers
-from router_plugins.mns.push import MnsPush
+from router_plugins.mns.push import MnsPush, Tls
 
 pytestmark = pytest.mark.anyio
 
@@ -56,6 +59,20 @@ async def test_behind_a_proxy_the_path_that_was_signed_is_checked() -> None:
     async with fields.serving(Recorder(), lambda _: None) as (_, port), connected(port) as client:
         assert await client.to(push(target="/notifications?a=1").replace(b"/notifications?", b"/inner?", 1)) == [204]
         assert await client.to(push(target="/inner")) == [403]
+
+
+async def test_pushes_come_over_tls(tmp_path: Path) -> None:
+    authority, trusting = trustme.CA(), ssl.create_default_context()
+    authority.configure_trust(trusting)
+    issued = authority.issue_cert("127.0.0.1")
+    files = Tls(certificate=tmp_path / "cert.pem", key=tmp_path / "key.pem")
+    files.certificate.write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
+    files.key.write_bytes(issued.private_key_pem.bytes())
+    emit, every = Recorder(), source(tls=files)
+    every.check()
+    async with every.serving(emit, lambda _: None) as (_, port), connected(port, ssl=trusting) as client:
+        assert await client.to(push(), push()) == [204, 204]
+    assert len(emit.messages) == 2
 
 
 @pytest.mark.parametrize(

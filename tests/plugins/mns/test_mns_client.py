@@ -6,11 +6,13 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import anyio
 import pytest
 from aiohttp import web
 from servers.mns_queue_service import KEY, QueueService, document, error, queue_service
 
 from router import Secret
+from router_plugins.mns import client as client_module
 from router_plugins.mns import wire
 from router_plugins.mns.client import QueueClient, Retries, open_queue
 from router_plugins.mns.credentials import Credentials
@@ -212,3 +214,20 @@ async def test_a_partly_refused_batch_is_not_sent_again() -> None:
         service.faults = [lambda _: document(500, "Messages", inner)]
         assert await client.send_batch(["a", "b"]) == ["1", Fault("E")]
         assert len(service.requests) == 1
+
+
+async def test_an_answer_is_waited_for_longer_than_a_long_poll_lasts_and_no_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A timeout at the length of the poll would break off every poll of an empty queue (PROTOCOL 1.6)."""
+    monkeypatch.setattr(client_module, "_MARGIN", 0.4)
+    async with opened() as (service, client):
+        begun = anyio.current_time()
+        assert await client.receive(16, 1) == []
+        assert anyio.current_time() - begun >= 1
+        assert len(service.requests) == 1
+        service.hang = True
+        with pytest.raises(MnsUnreachableError):
+            await client.receive(16, 0)
+        assert len(service.requests) == 4
+        service.hang = False
