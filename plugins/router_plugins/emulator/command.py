@@ -27,9 +27,9 @@ http://127.0.0.1:6060/emulator. Any client of MNS can use it. With the official 
 
 \b
     from mns.account import Account
-    account = Account("http://127.0.0.1:6060", "testAccessKeyId", "testAccessKeySecret")
-    queue = account.get_queue("results")
-    queue.set_encoding(False)          # DirectMail's results are not base64
+    keys = "testAccessKeyId", "testAccessKeySecret"
+    queue = Account("http://127.0.0.1:6060", *keys).get_queue("results")
+    queue.set_encoding(False)  # DirectMail's results are not base64
     print(queue.receive_message(wait_seconds=10).message_body)
 
 \b
@@ -59,7 +59,7 @@ def run(
         str, typer.Option(help="A loopback address and port; port 0 takes a free one.")
     ] = "127.0.0.1:6060",
     access_key: Annotated[
-        list[str] | None, typer.Option(help="ID:SECRET, or ID:SECRET:TOKEN if temporary; repeatable.")
+        list[str] | None, typer.Option(help="ID:SECRET; a temporary one has :TOKEN behind. Repeatable.")
     ] = None,
     state: Annotated[Path | None, typer.Option(help="Folder that keeps key, queues, topics and rules.")] = None,
     fast: Annotated[float, typer.Option(min=0.001, help="Divide the service's own waits by this.")] = 1,

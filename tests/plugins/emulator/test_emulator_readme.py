@@ -66,7 +66,23 @@ def test_the_help_has_an_example_with_the_official_sdk_and_names_every_subcomman
     assert "from mns.account import Account" in shown
     assert "router emulator send results" in shown
     subcommands = {"rule", "queue", "topic", "subscription", "status", "peek", "receive", "send", "publish", "pushes"}
-    assert subcommands | {"campaign", "ledger", "faults"} <= set(re.findall(r"^│ (\w+) ", shown, re.MULTILINE))
+    assert subcommands | {"campaign", "ledger", "faults", "bus"} <= set(re.findall(r"^│ (\w+) ", shown, re.MULTILINE))
+
+
+def test_no_text_of_the_help_is_taken_for_a_picture() -> None:
+    """`:SECRET:` is one to the library that shows it."""
+    shown = CliRunner().invoke(emulator, ["--help"]).stdout
+    assert "ID:SECRET" in shown
+    assert all(ord(character) < 0x3000 for character in shown)
+
+
+def test_the_program_in_the_help_receives_what_the_command_in_it_sends(at: str) -> None:
+    lines = [line.strip() for line in CliRunner().invoke(emulator, ["--help"]).stdout.splitlines()]
+    program = "\n".join(lines[lines.index("from mns.account import Account") :][:5]).replace(WRITTEN, at)
+    for line in (line for line in lines if line.startswith(("router emulator queue", "router emulator send"))):
+        ask(line, at)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "env_id=1&rcpt=a@b.example&status=0\n"
 
 
 def test_every_fault_is_named() -> None:
