@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -62,12 +62,14 @@ def lines(rows: Sequence[Any]) -> None:
         typer.echo(json.dumps(row, ensure_ascii=False))
 
 
-def table(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print the rows; texts of the wire are never read as markup."""
+def table(rows: Sequence[Any], columns: Mapping[str, Callable[[Any], object]]) -> None:
+    """Print these columns of the rows; texts of the wire are never read as markup."""
     if not rows:
         typer.echo("none")
         return
-    table = Table(*rows[0])
+    table = Table()
+    for name in columns:
+        table.add_column(name, overflow="fold")  # a name that is cut off cannot be copied
     for row in rows:
-        table.add_row(*(Text(value if isinstance(value, str) else json.dumps(value)) for value in row.values()))
+        table.add_row(*(Text(str(shown(row))) for shown in columns.values()))
     Console().print(table)

@@ -10,19 +10,16 @@ import typer
 
 from router import RouterError
 from router_plugins.emulator import remote
+from router_plugins.emulator.lists import HERE, KINDS, At, lister, pushes
 
-At = Annotated[str, typer.Option(help="ADDRESS:PORT of the emulator.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Name = Annotated[str, typer.Argument()]
-
-HERE = "127.0.0.1:6060"
 
 
 def add_commands(app: typer.Typer) -> None:
     """Add the subcommands to `router emulator`."""
-    for name, path, words in _LISTED:
+    for name, (_, words, _) in KINDS.items():
         group = typer.Typer(help=f"Create, list and delete {words}.", no_args_is_help=True)
-        group.command("list")(_lister(path, words))
+        group.command("list")(lister(name))
         app.add_typer(group, name=name)
         for command, function in _GROUPS[name].items():
             group.command(command)(function)
@@ -166,12 +163,6 @@ def publish(topic: Name, body: Annotated[str, typer.Argument()], tag: str = "", 
     remote.show(remote.ask(at, "POST", f"/topics/{quote(topic, safe='')}/messages", {"body": body, "tag": tag}))
 
 
-def pushes(*, limit: int = 20, as_json: Json = False, at: At = HERE) -> None:
-    """Show what the last pushes were answered."""
-    rows = remote.ask(at, "GET", f"/pushes?limit={limit}")
-    remote.show(rows) if as_json else remote.table(rows)
-
-
 def campaign(
     results: Annotated[int, typer.Argument(help="How many results.")],
     *,
@@ -224,22 +215,3 @@ _GROUPS: Mapping[str, Mapping[str, Callable[..., None]]] = {
     "topic": {"create": create_topic, "delete": delete_topic},
     "subscription": {"create": create_subscription, "delete": delete_subscription},
 }
-
-
-_LISTED = (
-    ("rule", "rules", "event rules"),
-    ("bus", "bus", "rules of EventBridge's bus"),
-    ("queue", "queues", "queues"),
-    ("topic", "topics", "topics"),
-    ("subscription", "subscriptions", "subscriptions"),
-)
-"""The groups of commands: name, path, and what they are about."""
-
-
-def _lister(path: str, words: str) -> Callable[..., None]:
-    def list_them(*, as_json: Json = False, at: At = HERE) -> None:
-        rows = remote.ask(at, "GET", f"/{path}")
-        remote.show(rows) if as_json else remote.table(rows)
-
-    list_them.__doc__ = f"List the {words}."
-    return list_them

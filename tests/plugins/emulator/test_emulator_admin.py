@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
 from typing import Any
@@ -156,7 +157,8 @@ def test_the_command_serves_its_subcommands_and_stops_cleanly(running: tuple[sub
     cli = CliRunner()
 
     def run(*arguments: str) -> str:
-        result = cli.invoke(emulator, [*arguments, "--at", at], catch_exceptions=False)
+        wide = {"COLUMNS": "300"}
+        result = cli.invoke(emulator, [*arguments, "--at", at], catch_exceptions=False, env=wide)
         assert result.exit_code == 0, result.output
         return result.output
 
@@ -178,13 +180,21 @@ def test_the_command_serves_its_subcommands_and_stops_cleanly(running: tuple[sub
     run("subscription", "delete", "t", "s2")
     assert json.loads(run("status"))["queues"] == 2
     run("campaign", "3")
-    assert "r" in run("rule", "list")
-    assert run("pushes") == "none\n"
+    for kind, name in (("rule", "active"), ("queue", "dead"), ("topic", "t"), ("subscription", "queues/q")):
+        assert name in run(kind, "list")
+    assert run("pushes") == run("bus", "list") == "none\n"
+    run("bus", "create", "b", "--type", ALL[0], "--type", ALL[1], "--endpoint", url)
+    assert url in run("bus", "list")
+    run("campaign", "1")
+    until = time.monotonic() + 20
+    while url not in run("pushes"):
+        assert time.monotonic() < until, "the push is never shown"
+    run("bus", "delete", "b")
     assert json.loads(run("faults", "duplicates=0.5"))["duplicates"] == 0.5
     run("subscription", "delete", "t", "s")
     run("topic", "delete", "t")
     run("rule", "delete", "r")
-    assert len(run("ledger").splitlines()) == 3
+    assert len(run("ledger").splitlines()) == 4
     process.send_signal(signal.SIGTERM)
     assert process.wait(5) == 0
 
