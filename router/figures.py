@@ -53,7 +53,7 @@ class Figures:
         """Return a snapshot of everything that an operator asks for first."""
         journal = self._partition.statistics()
         return Status(
-            ready=all(supplier.ready for supplier in suppliers.values()) and not journal.full and not journal.failing,
+            ready=all(supplier.ready for supplier in suppliers.values()) and not (journal.full or journal.failing),
             journal=journal,
             undecodable=self._intake.undecodable.total(),
             sources={

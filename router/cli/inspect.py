@@ -49,10 +49,11 @@ def status(
 
 def _print_sources(console: Console, now: Status) -> None:
     journal = now.journal
+    trouble = f" CANNOT BE WRITTEN: {journal.failing}" if journal.failing else " FULL" if journal.full else ""
     console.print(
         f"{'ready' if now.ready else 'NOT READY'}; journal: {journal.head - 1} events, "
         f"{journal.duplicates} duplicates dropped, {journal.bytes / 2**20:.1f} MiB"
-        f"{' FULL' if journal.full else ''}; {now.undecodable} undecodable",
+        f"{trouble}; {now.undecodable} undecodable",
         highlight=False,
     )
     table = tables.table("source", "ready", "received", "counts", "last error")

@@ -85,7 +85,8 @@ class Segment(msgspec.Struct, frozen=True):
 class Statistics(msgspec.Struct, frozen=True, kw_only=True):
     """What a journal knows of itself.
 
-    `bytes` is what it takes on disk of its `quota`; 0 and 0 in memory. `repeated` are the duplicates by source.
+    `bytes` is what it takes on disk of its `quota`; 0 and 0 in memory. `repeated` are the duplicates by source. While
+    nothing can be written `failing` says why.
     """
 
     head: int
@@ -96,10 +97,9 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
     quota: int
     full: bool
     dead: dict[str, int]
+    failing: str = ""
     repeated: dict[str, int] = {}
     commit_seconds: Latencies = Latencies()
-    failing: bool = False
-    """Whether the last commit failed, for want of space or for another reason; it is tried again by itself."""
 
 
 Restore: TypeAlias = Callable[[Message, str, str], Event]

@@ -30,7 +30,8 @@ _UPGRADES = {1: "ALTER TABLE progress ADD COLUMN left_out INTEGER NOT NULL DEFAU
 class Write(msgspec.Struct, frozen=True):
     """All that one transaction writes; `ids` has 16 bytes for each event of `body`. `tidied` is a subscription's name.
 
-    With a `sweep`, `tidied` loses what is too much of its deliveries.
+    With a `sweep`, `tidied` loses what is too much of its deliveries. A `probe` is written even if there is nothing
+    else, to see whether it can be.
     """
 
     first: int
@@ -41,6 +42,7 @@ class Write(msgspec.Struct, frozen=True):
     sealed: Sequence[Sealed]
     sweep: Sweep | None
     tidied: str = ""
+    probe: bool = False
 
 
 class Database:
@@ -131,23 +133,25 @@ class Database:
         pages = self._one("PRAGMA page_count") - self._one("PRAGMA freelist_count")
         return pages * self._page_size
 
-    def write(self, write: Write) -> None:
+    def write(self, write: Write) -> bool:
         """Commit it all in one transaction, fsynced; on an error nothing of it is there.
 
+        Returns whether there is more to sweep.
         A batch alone is one statement: each gives up the interpreter's lock, and under load waits to get it back.
         """
         unwritten = write.unwritten
         if write.ids and not (unwritten.changes or unwritten.progress or write.sealed or write.sweep):
             self.batches.insert(write.first, write.received, write.ids, write.body)
-            return
+            return False
         with self.transaction():
             if write.ids:
                 self.batches.insert(write.first, write.received, write.ids, write.body)
             self._write(unwritten)
             for sealed in write.sealed:
                 self.prints.keep(sealed)
-            if write.sweep:
-                self._sweep(write.sweep, write.tidied, write.received)
+            if write.probe:
+                self._sql.execute(f"PRAGMA user_version={VERSION}")
+            return write.sweep is not None and self._sweep(write.sweep, write.tidied, write.received)
 
     def _write(self, unwritten: Unwritten) -> None:
         for name, change in unwritten.changes:
@@ -161,8 +165,9 @@ class Database:
             self.records.keep(name, progress)
         self.deliveries.keep_spans((name, span) for (name, _), span in unwritten.spans.items())
 
-    def _sweep(self, sweep: Sweep, tidied: str, now: float) -> None:
-        self.batches.sweep(sweep)
+    def _sweep(self, sweep: Sweep, tidied: str, now: float) -> bool:
+        more = self.batches.sweep(sweep)
         self.prints.sweep(sweep.seen_from)
         if tidied:
             self.deliveries.sweep(tidied, self.tail(), now)
+        return more

@@ -15,12 +15,13 @@ import anyio
 from router.errors import ConfigError, RouterError
 from router.journal import Inspection, Journal, Partition, Restore
 from router.journal.database import Database
+from router.journal.housekeeping import Limits
 from router.journal.inspection import SqliteInspection
 from router.journal.ledger import Ledger
 from router.journal.partition import SqlitePartition
 from router.journal.report import CheckReport
 from router.journal.upkeep import Identify, Upkeep
-from router.journal.writer import Limits, Writer
+from router.journal.writer import Writer
 from router.units import Duration, Size
 
 
@@ -28,12 +29,13 @@ class SqliteJournal(Journal, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Keep the log in `journal.db` under the state folder.
 
     `quota` bounds its size: when it is full of events that somebody still needs, intake is refused until
-    they are settled. `retention` is how long settled events are kept for replay and explanation, as far as
-    the quota allows. `duplicates` is how long an id is remembered.
+    they are settled. `retention` is how long settled events are kept for replay and explanation, as long as all takes
+    no more than `retention_size` (0: four fifths of the quota). `duplicates` is how long an id is remembered.
     """
 
     quota: Size = 20 * 2**30
     retention: Duration = 7 * 86400.0
+    retention_size: Size = 0
     duplicates: Duration = 86400.0
 
     @asynccontextmanager
@@ -42,7 +44,7 @@ class SqliteJournal(Journal, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         path = state / "journal.db"
         with _lock(state), closing(Database(path)) as database, closing(Database(path, readonly=True)) as reader:
             ledger = Ledger(database.records)
-            writer = Writer(Limits(self.quota, self.retention, self.duplicates), database, ledger)
+            writer = Writer(Limits(self.quota, self.retention, self.retention_size, self.duplicates), database, ledger)
             await writer.recall()
             partition = SqlitePartition(writer, ledger, reader, restore)
             async with anyio.create_task_group() as tasks:

@@ -28,6 +28,8 @@ from router.journal.report import CheckReport, Damage
 ASIDE = "journal.aside.jsonl"
 ID = 16
 """Bytes of an id."""
+AT_ONCE = 64 * 2**20
+"""Bytes that are deleted in one transaction at most."""
 
 Identify: TypeAlias = Callable[[Message, str], str]
 """Return the id that the decoder of today gives to the message of a source."""
@@ -169,12 +171,11 @@ class Upkeep(Database):
 
     def compact(self, settled: int, keep_from: float, seen_from: float) -> None:
         """Delete what is settled and old enough, all of it, and give the space back; times in Unix seconds."""
-        sweep = Sweep(settled, keep_from, seen_from)
-        tail = -1
-        while tail != self.tail():
-            tail = self.tail()
+        sweep = Sweep(settled, keep_from, 0, seen_from, AT_ONCE)
+        more = True
+        while more:
             with self.transaction():
-                self.batches.sweep(sweep)
+                more = self.batches.sweep(sweep)
         self._sql.execute("VACUUM")
         self._sql.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 

@@ -7,7 +7,6 @@ way is the next group. Progress of subscriptions rides along with the next commi
 
 from __future__ import annotations
 
-import math
 import sqlite3
 import time
 from collections import Counter, deque
@@ -22,9 +21,10 @@ from anyio import to_thread
 from router.errors import Retry
 from router.event import Event
 from router.journal import Follower, Segment
-from router.journal.batches import Sweep, pack
+from router.journal.batches import pack
 from router.journal.database import Database, Write
 from router.journal.duplicates import DuplicateWindow, keyed
+from router.journal.housekeeping import HURRY, Housekeeping, Limits
 from router.journal.ledger import Ledger, Unwritten
 from router.latency import Latencies, Latency
 
@@ -32,22 +32,11 @@ GROUP = 4096
 """Events in one commit at most."""
 LAZY = 0.2
 """Seconds that progress may wait for a commit to ride along with."""
-SWEEP = 1.0
-"""Seconds between two looks at what may be deleted."""
+AGAIN = 1.0
+"""Seconds until the next try after a commit failed that nobody waited for."""
 SEALED = 4
 """Sealed pieces of the duplicate window, of 128 KiB each, that are stored with one commit at most."""
-PRESSURE = 0.8
-"""Above this share of the quota, settled events go before their retention is over."""
-
 log = structlog.get_logger("journal")
-
-
-class Limits(msgspec.Struct, frozen=True):
-    """How much is kept: bytes in all; settled events and ids for so many seconds."""
-
-    quota: int
-    retention: float
-    duplicates: float
 
 
 class _Waiting:
@@ -87,10 +76,10 @@ class Writer:
         """Bytes that the journal takes."""
         self.busy = False
         """Whether a commit is under way."""
+        self.failing = ""
+        """Why nothing can be written, as the last commit said; empty if it could."""
         self.ended = False
         """Whether the writer has ended, so that nothing can be committed any more."""
-        self.failing = False
-        """Whether the last commit failed."""
         self.commits = 0
         self.repeated: Counter[str] = Counter()
         """The duplicates, by source."""
@@ -101,9 +90,8 @@ class Writer:
         self._closed = anyio.Event()
         self._waiting: deque[_Waiting] = deque()
         self._wake = anyio.Event()
-        self._swept = 0.0
+        self._housekeeping = Housekeeping(limits)
         self._noted = 0.0
-        self._turn = 0
         self._latency = Latency()
 
     async def recall(self) -> None:
@@ -120,8 +108,8 @@ class Writer:
 
     @property
     def owing(self) -> bool:
-        """Whether there is something to write that nobody waits for."""
-        return self._ledger.dirty or self.full or self.failing or self._window.owing
+        """Whether there is something to write that nobody waits for; a try, if the last one failed."""
+        return self._ledger.dirty or self.full or self._housekeeping.more or self._window.owing or bool(self.failing)
 
     def commit_seconds(self) -> Latencies:
         """Return how long the commits took."""
@@ -151,7 +139,7 @@ class Writer:
                     await self._wake.wait()
                 self._wake = anyio.Event()
                 if not self._waiting:
-                    with anyio.move_on_after(LAZY):
+                    with anyio.move_on_after(HURRY if self._housekeeping.more else LAZY):
                         await self._wake.wait()
                 taken = self._take()
                 await self._write(taken)
@@ -173,15 +161,19 @@ class Writer:
         try:
             await self._commit(taken)
         except (sqlite3.Error, OSError) as problem:
-            self.failing = True
-            log.error("journal cannot write", error=str(problem))  # noqa: TRY400 - the callers are told
+            if not self.failing:
+                log.error("journal cannot write", error=str(problem))  # noqa: TRY400 - the callers are told
+            self.failing = str(problem)
             error = Retry(f"the journal cannot write: {problem}", 1.0)
             error.__cause__ = problem
             _answer(taken, error)
             if not taken:
-                await anyio.sleep(1)
+                with anyio.move_on_after(AGAIN):
+                    await self._wake.wait()
         else:
-            self.failing = False
+            if self.failing:
+                log.info("journal can write again")
+            self.failing = ""
             _answer(taken, None)
 
     def _take(self) -> list[_Waiting]:
@@ -246,7 +238,7 @@ class Writer:
 
     def _plan(self, group: _Group, unwritten: Unwritten) -> Write:
         now = time.time()
-        sweep = self._sweep(now)
+        sweep, tidied = self._housekeeping.plan(now, self.used, self._ledger)
         return Write(
             first=self.head,
             received=now,
@@ -255,25 +247,11 @@ class Writer:
             unwritten=unwritten,
             sealed=self._window.owed(SEALED),
             sweep=sweep,
-            tidied=self._next_tidied() if sweep else "",
+            tidied=tidied,
+            probe=bool(self.failing),
         )
-
-    def _sweep(self, now: float) -> Sweep | None:
-        """Say what may be deleted, once in a while; more often when space is short."""
-        pressed = self.used > self.limits.quota * PRESSURE
-        if 0 <= now - self._swept < (LAZY if pressed else SWEEP):
-            return None
-        self._swept = now
-        keep_from = math.inf if pressed else now - self.limits.retention
-        return Sweep(self._ledger.settled, keep_from, now - self.limits.duplicates)
-
-    def _next_tidied(self) -> str:
-        """Return the name of one subscription after the other."""
-        names = self._ledger.names
-        self._turn += 1
-        return names[self._turn % len(names)] if names else ""
 
     def _store(self, write: Write) -> tuple[int, int] | None:
         """Write; after a sweep, look how large the file is, and what is the oldest in it."""
-        self._database.write(write)
+        self._housekeeping.more = self._database.write(write)
         return (self._database.used(), self._database.tail()) if write.sweep else None

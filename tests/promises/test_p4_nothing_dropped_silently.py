@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -197,3 +198,45 @@ async def test_a_full_journal_refuses_with_503_and_intake_resumes_by_itself(tmp_
             await runner.cleanup()
     assert set(again.values()) == {204}
     assert got == {str(n) for n, s in {**answered, **again}.items() if s == 204}
+
+
+async def test_a_disk_that_cannot_be_written_refuses_with_503_and_intake_resumes_by_itself(tmp_path: Path) -> None:
+    """A limit on the size of files, which the kernel holds, stands for the disk; what was answered 204 is all there."""
+    answered: dict[int, int] = {}
+    departments = """
+  a:
+    accounts: ["*"]
+    subscriptions:
+      all: {to: {type: file, path: "{out}/all.jsonl"}}
+"""
+    with running(tmp_path, departments) as daemon:
+        assert daemon.process
+        await post(daemon.url, range(20), answered)
+        unlimited = resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE)
+        wal = daemon.folder / "state" / "journal.db-wal"
+        resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, (wal.stat().st_size + 20_000, unlimited[1]))
+        await post(daemon.url, range(100, 1000), answered)
+        async with aiohttp.ClientSession() as session:
+            async with session.post(daemon.url, data=text(2000)) as response:
+                refused = (response.status, int(response.headers["Retry-After"]))
+            async with session.get(f"http://127.0.0.1:{daemon.admin}/ready") as response:
+                ready = response.status
+        status = await anyio.to_thread.run_sync(daemon.status)
+        resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, unlimited)
+        with anyio.fail_after(20):
+            while not (await anyio.to_thread.run_sync(daemon.status))["ready"]:
+                await anyio.sleep(0.1)
+        await post(daemon.url, range(3000, 3010), answered)
+        await anyio.to_thread.run_sync(daemon.wait_settled)
+        daemon.kill()
+        daemon.start()
+        await anyio.to_thread.run_sync(daemon.wait_settled)
+        report = daemon.verify()
+    assert (refused[0], ready) == (503, 503)
+    assert refused[1] >= 1
+    assert "I/O error" in status["journal"]["failing"]
+    assert set(answered.values()) == {204, 503}
+    assert {answered[n] for n in range(3000, 3010)} == {204}
+    stored = [int(line["env_id"]) for line in daemon.lines("all.jsonl")]
+    assert sorted(stored) == sorted(n for n, status in answered.items() if status == 204)
+    assert report["ok"], report

@@ -102,6 +102,55 @@ async def test_settled_events_are_kept_for_the_retention_and_then_go(
         assert partition.tail == FIRST + 1
 
 
+async def test_settled_events_go_before_their_time_when_they_take_too_much_and_no_others(tmp_path: Path) -> None:
+    """The oldest first, and no more than must; what a subscription needs stays however much it is."""
+    async with SqliteJournal(retention_size=200_000).open(tmp_path, restore) as partition:
+        partition.commit("a/quick", settled(FIRST))
+        partition.activate(["a/quick", "a/slow"])
+        partition.commit("a/slow", settled(FIRST + 150))
+        for number in range(200):
+            await partition.append([event(b"x" * 5000, name=str(number))])
+        partition.commit("a/quick", settled(partition.head))
+        with anyio.fail_after(20):
+            while partition.tail < FIRST + 150:
+                await anyio.sleep(0.05)
+        await anyio.sleep(0.5)
+        assert partition.tail == FIRST + 150
+        partition.commit("a/slow", settled(partition.head))
+        await anyio.sleep(0.5)
+        assert FIRST + 150 < partition.tail < FIRST + 190
+        assert partition.statistics().bytes <= 200_000
+
+
+async def test_while_nothing_can_be_written_it_says_so_and_finds_out_when_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without anybody who asks: a probe is written every second."""
+    async with SqliteJournal().open(tmp_path, restore) as partition:
+        await partition.append([event(b"a")])
+        pages = sqlite3.connect(tmp_path / "journal.db")
+        monkeypatch.setattr(Database, "write", _full)
+        with pytest.raises(Retry, match="full"):
+            await partition.append([event(b"b")])
+        assert "full" in partition.statistics().failing
+        monkeypatch.undo()
+        pages.close()
+        with anyio.fail_after(20):
+            while partition.statistics().failing:
+                await anyio.sleep(0.05)
+        assert partition.head == FIRST + 1
+
+
+def _full(database: Database, write: Write) -> bool:
+    """Have SQLite itself say that the disk is full."""
+    database._sql.execute("PRAGMA max_page_count=1")
+    try:
+        database.batches.insert(write.first, write.received, bytes(16), bytes(100_000))
+    finally:
+        database._sql.execute("PRAGMA max_page_count=1000000000")
+    return False
+
+
 async def test_ids_are_forgotten_after_the_duplicate_window(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with SqliteJournal(duplicates=10.0).open(tmp_path, restore) as partition:
         await partition.append([event(b"a")])
