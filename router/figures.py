@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import structlog
 
-from router.admin.status import SourceStatus, Status, SubscriptionStatus
+from router.admin.status import FrontStatus, SourceStatus, Status, SubscriptionStatus
 from router.delivery import Delivery
 from router.intake import Intake
 from router.journal import Partition
@@ -63,6 +63,10 @@ class Figures:
                     counts=dict(supplier.counts),
                     last_error=supplier.last_error,
                     undecodable=self._intake.undecodable[name],
+                    workers=tuple(
+                        FrontStatus(one.pid, one.ready, one.deaths)
+                        for one in (supplier.crew.members if supplier.crew else ())
+                    ),
                 )
                 for name, supplier in suppliers.items()
             },

@@ -33,17 +33,26 @@ class Intake:
 
     async def emit(self, source: str, messages: Sequence[Message]) -> None:
         """Return when the messages are safe; raises `Retry` when they could not be stored."""
-        decoder, unknown = self._decoder, 0
-        events: list[Event] = []
-        for message in messages:
-            try:
-                events.append(decoder.decode(message, source))
-            except Undecodable as error:
-                events.append(_undecodable(message, source, error.reason))
-                unknown += 1
+        await self.store(source, *decoded(self._decoder, source, messages))
+
+    async def store(self, source: str, events: Sequence[Event], unknown: int) -> None:
+        """Do the same with events, of which so many are `Undecodable`."""
         await self._append(events)
         self.received[source] += len(events)
         self.undecodable[source] += unknown
+
+
+def decoded(decoder: Decoder, source: str, messages: Sequence[Message]) -> tuple[Sequence[Event], int]:
+    """Return the events of the messages, and how many of them the decoder did not understand."""
+    unknown = 0
+    events: list[Event] = []
+    for message in messages:
+        try:
+            events.append(decoder.decode(message, source))
+        except Undecodable as error:
+            events.append(undecodable(message, source, error.reason))
+            unknown += 1
+    return events, unknown
 
 
 def event_of(decoder: Decoder, message: Message, source: str, name: str = "") -> Event:
@@ -51,10 +60,11 @@ def event_of(decoder: Decoder, message: Message, source: str, name: str = "") ->
     try:
         return decoder.restore(message, source, name) if name else decoder.decode(message, source)
     except Undecodable as error:
-        return _undecodable(message, source, error.reason, name)
+        return undecodable(message, source, error.reason, name)
 
 
-def _undecodable(message: Message, source: str, reason: str, name: str = "") -> Event:
+def undecodable(message: Message, source: str, reason: str, name: str = "") -> Event:
+    """Return the event of a message that no decoder understood; `name` is its id, if it has one already."""
     body = bytes(message.body)
     if not name:
         origin = message.attributes.get("message_id", "").encode()

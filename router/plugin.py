@@ -19,7 +19,8 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, ClassVar, TypeAlias
+from socket import socket
+from typing import Annotated, Any, ClassVar, Self, TypeAlias
 
 import msgspec
 
@@ -52,7 +53,17 @@ class Plugin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Source(Plugin, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Takes messages in."""
+    """Takes messages in.
+
+    One that is `parallel` may run in several processes at once, the fronts: each does `run_on` with what `divided`
+    gives. If it listens, its address (HOST:PORT) is its field `listen`, and each front is given sockets of it.
+    """
+
+    parallel: ClassVar[bool] = False
+    """Whether it may run in several processes at once."""
+
+    workers: Annotated[int, msgspec.Meta(ge=0, le=64)] = 0
+    """Processes that it runs in, beside the one that stores and delivers; 0: in that one."""
 
     @abstractmethod
     async def run(self, emit: Emit, ready: Callable[[], None], count: Count) -> None:
@@ -62,6 +73,14 @@ class Source(Plugin, frozen=True, kw_only=True, forbid_unknown_fields=True):
         raises `Retry`, do not ack, and ask upstream to come again after `error.after` seconds.
         """
         raise NotImplementedError
+
+    async def run_on(self, sockets: Sequence[socket], emit: Emit, ready: Callable[[], None], count: Count) -> None:  # noqa: ARG002
+        """Do as `run` does, as one process of several; `sockets` listen already, at the address that is `listen`."""
+        await self.run(emit, ready, count)
+
+    def divided(self, processes: int) -> Self:  # noqa: ARG002
+        """Return what each of so many processes runs: limits that are meant for all of them, divided."""
+        return self
 
 
 class Decoder(Plugin, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -15,8 +15,10 @@ from router.config.plan import Planned
 from router.delivery import Delivery
 from router.dispatch import Dispatch, Feed
 from router.errors import RouterError
+from router.fronts.crew import Crew
+from router.intake import Intake
 from router.journal import Partition, Progress
-from router.plugin import Emit, Source
+from router.plugin import Source
 from router.retry import Policy
 
 log = structlog.get_logger("service")
@@ -114,41 +116,55 @@ class Subscriber:
 
 
 class Supplier:
-    """A source that runs, and what is known of it."""
+    """A source that runs, here or as a crew of fronts, and what is known of it."""
 
-    def __init__(self, name: str, source: Source) -> None:
+    def __init__(self, name: str, source: Source, crew: Crew | None = None) -> None:
         self.name = name
         self.source = source
-        self.ready = False
+        self.crew = crew
+        self._ready = self._started = False
         self.counts: Counter[str] = Counter()
-        self.last_error = ""
+        self._error = ""
         self.scope = anyio.CancelScope()
         self.ended = anyio.Event()
 
-    async def run(self, emit: Emit, *, must_start: bool) -> None:
+    @property
+    def ready(self) -> bool:
+        """Whether messages can arrive."""
+        return self._ready and (self.crew is None or any(one.ready for one in self.crew.members))
+
+    @property
+    def last_error(self) -> str:
+        """What went wrong last."""
+        return (self.crew.last_error if self.crew else "") or self._error
+
+    async def run(self, intake: Intake, *, must_start: bool) -> None:
         """Take messages in until cancelled; what fails is tried again, unless it `must_start` and never did."""
         delay = 1.0
         try:
             with self.scope:
                 while True:
-                    await self._try(emit, must_start=must_start)
+                    await self._try(intake, must_start=must_start)
                     await anyio.sleep(delay)
                     delay = min(delay * 2, 60.0)
         finally:
             self.ended.set()
 
-    async def _try(self, emit: Emit, *, must_start: bool) -> None:
+    async def _try(self, intake: Intake, *, must_start: bool) -> None:
         try:
-            await self.source.run(emit, self._note_ready, self._count)
+            if self.crew:
+                await self.crew.run(partial(intake.store, self.name), self._note_ready, self.counts)
+            else:
+                await self.source.run(partial(intake.emit, self.name), self._note_ready, self._count)
         except Exception as error:
-            if must_start and not self.ready:
+            if must_start and not self._started:
                 raise RouterError(f"sources.{self.name}: {error}") from error
-            self.ready = False
-            self.last_error = f"{type(error).__name__}: {error}"
+            self._ready = False
+            self._error = f"{type(error).__name__}: {error}"
             log.exception("source failed, starting it again", source=self.name)
 
     def _note_ready(self) -> None:
-        self.ready = True
+        self._ready = self._started = True
 
     def _count(self, what: str) -> None:
         self.counts[what] += 1

@@ -30,12 +30,14 @@ from router.errors import Retry, RouterError
 from router.event import Event, Message
 from router.explain import explain
 from router.figures import Figures
+from router.fronts.crew import FRONT, Command
 from router.hint import nearest
 from router.intake import Intake, event_of
 from router.journal import Partition, Progress, State
 from router.letters import LetterDesk
 from router.match import Routes
-from router.running import Books, Subscriber, Supplier, policy_of
+from router.running import Books, Subscriber, policy_of
+from router.supply import Supply
 from router.verify import NONE_HELD, Balance, Count
 
 Again: TypeAlias = Callable[[], Config]
@@ -50,13 +52,15 @@ log = structlog.get_logger("service")
 class Engine:
     """Everything between the sources and the sinks, wired from a config over an open journal."""
 
-    def __init__(self, config: Config, partition: Partition, tasks: TaskGroup, again: Again | None = None) -> None:
+    def __init__(
+        self, config: Config, partition: Partition, tasks: TaskGroup, again: Again | None = None, front: Command = FRONT
+    ) -> None:
         self.config = config
         self._again = again
         self.partition = partition
         self.intake = Intake(config.decoder, partition.append)
         self._tasks = tasks
-        self._suppliers: dict[str, Supplier] = {}
+        self._supply = Supply(self.intake, tasks, front)
         self._subscribers: dict[str, Subscriber] = {}
         self.dispatch = Dispatch(lambda _: (), (), partition.head, partition.read)
         self._reloading = anyio.Lock()
@@ -111,11 +115,7 @@ class Engine:
 
     def supply(self, *, must_start: bool) -> None:
         """Run the sources of the config that do not run yet."""
-        for name, source in self.config.sources.items():
-            if name not in self._suppliers:
-                supplier = self._suppliers[name] = Supplier(name, source)
-                emit = partial(self.intake.emit, name)
-                self._tasks.start_soon(partial(supplier.run, emit, must_start=must_start), name=name)
+        self._supply.start(self.config, must_start=must_start)
 
     async def reload(self, config: Config, *, drop: bool = False, drain: float = 0.0) -> Plan:
         """Run by another config from now on; returns what changed.
@@ -200,8 +200,7 @@ class Engine:
         """Stop sources (`sources.name`) and subscriptions, and take them out."""
         sources = [name.removeprefix("sources.") for name in names if name.startswith("sources.")]
         async with anyio.create_task_group() as stopping:
-            for name in sources:
-                stopping.start_soon(self._suppliers.pop(name).stop)
+            stopping.start_soon(self._supply.stop, sources)
             for name in names:
                 if name in self._subscribers:
                     stopping.start_soon(self._subscribers.pop(name).stop, self.config.grace)
@@ -218,14 +217,14 @@ class Engine:
 
     async def stop(self) -> None:
         """Stop the sources, and let every subscription settle what is in flight, within the grace."""
-        await self._stop([f"sources.{name}" for name in self._suppliers])
+        await self._supply.end()
         self.note_idle()
         await self._stop(list(self._subscribers))
 
     def status(self) -> Status:
         """Return a snapshot."""
         self.note_idle()
-        return self._figures.status(self._suppliers, self._subscribers)
+        return self._figures.status(self._supply.suppliers, self._subscribers)
 
 
 def verify(config: Config) -> list[Balance]:
@@ -255,17 +254,19 @@ def _restore(config: Config, message: Message, source: str, name: str) -> Event:
     return event_of(config.decoder, message, source, name)
 
 
-async def serve(config: Config, stop: anyio.Event, again: Again, hangups: ObjectReceiveStream[None]) -> None:
+async def serve(
+    config: Config, stop: anyio.Event, again: Again, hangups: ObjectReceiveStream[None], front: Command = FRONT
+) -> None:
     """Run until `stop`; raises `RouterError` for what cannot be started.
 
     `again` loads the config anew; it is called for each item of `hangups`, and when the admin API asks for it. A
-    config that is bad changes nothing.
+    config that is bad changes nothing. `front` is the command of a front process.
     """
     async with (
         config.journal.open(Path(config.state), partial(_restore, config)) as partition,
         anyio.create_task_group() as tasks,
     ):
-        engine = Engine(config, partition, tasks, again)
+        engine = Engine(config, partition, tasks, again, front)
         tasks.start_soon(_note_idle, engine)
         tasks.start_soon(_follow_hangups, engine, hangups)
         async with admin(config.admin.listen, config.admin.token, engine):

@@ -14,11 +14,11 @@ LAYERS = [
     {"bell", "errors", "event", "hint", "latency", "lines", "units"},
     {"plugin"},
     {"journal", "match", "steps"},
-    {"intake", "spare", "scan", "dispatch", "verify"},
+    {"intake", "fronts", "spare", "scan", "dispatch", "verify"},
     {"window", "agenda", "retry", "breaker", "valve", "settlement", "preparation", "books"},
     {"tally", "revival", "delivery"},
     {"config", "admin"},
-    {"running", "letters", "figures", "explain", "service"},
+    {"running", "supply", "letters", "figures", "explain", "service"},
     {"cli"},
 ]
 """The packages and modules of `router`, from the bottom up; within one layer, imports may go across but not round."""

@@ -77,6 +77,19 @@ def _of_sources(sources: Mapping[str, SourceStatus]) -> Iterator[Metric]:
     yield _gauge_of(
         "router_source_ready", "1 while the source takes messages.", [((n,), s.ready) for n, s in items], labels
     )
+    crews = [(name, source.workers) for name, source in items if source.workers]
+    yield _gauge_of(
+        "router_source_workers",
+        "Front processes that the source is to have.",
+        [((n,), len(w)) for n, w in crews],
+        labels,
+    )
+    yield _gauge_of(
+        "router_source_workers_ready",
+        "Those of them that take messages.",
+        [((n,), sum(one.ready for one in w)) for n, w in crews],
+        labels,
+    )
     yield _counter(
         "router_source_messages",
         "Messages taken in and answered: they are stored, or were duplicates.",

@@ -8,14 +8,26 @@ from router.journal import Statistics
 from router.latency import Latencies
 
 
+class FrontStatus(msgspec.Struct, frozen=True):
+    """A front process of a source; `pid` is 0 while there is none. `deaths`: how often it ended and was replaced."""
+
+    pid: int
+    ready: bool
+    deaths: int
+
+
 class SourceStatus(msgspec.Struct, frozen=True):
-    """A source: messages taken in since the start, how many of them nobody could decode, and what it counted itself."""
+    """A source: messages taken in since the start, how many of them nobody could decode, and what it counted itself.
+
+    `workers` are its front processes, if it has any.
+    """
 
     ready: bool
     received: int
     counts: dict[str, int]
     last_error: str = ""
     undecodable: int = 0
+    workers: tuple[FrontStatus, ...] = ()
 
 
 class SubscriptionStatus(msgspec.Struct, frozen=True):

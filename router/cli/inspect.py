@@ -56,10 +56,12 @@ def _print_sources(console: Console, now: Status) -> None:
         f"{trouble}; {now.undecodable} undecodable",
         highlight=False,
     )
-    table = tables.table("source", "ready", "received", "counts", "last error")
+    table = tables.table("source", "ready", "workers", "received", "counts", "last error")
     for name, source in now.sources.items():
         counts = " ".join(f"{k}={v}" for k, v in sorted(source.counts.items()))
-        table.add_row(name, "yes" if source.ready else "no", str(source.received), counts, source.last_error)
+        ready = "yes" if source.ready else "no"
+        workers = f"{sum(one.ready for one in source.workers)}/{len(source.workers)}" if source.workers else "-"
+        table.add_row(name, ready, workers, str(source.received), counts, source.last_error)
     console.print(table)
 
 

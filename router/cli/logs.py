@@ -15,12 +15,16 @@ def _dumps(event: dict[str, Any], default: Callable[[Any], Any]) -> str:
     return orjson.dumps(event, default=default).decode()
 
 
-def configure(level: str) -> None:
-    """Set the log up for this process; `level` is a name of the standard library's levels."""
+def configure(level: str, **who: object) -> None:
+    """Set the log up for this process; `level` is a name of the standard library's levels.
+
+    `who` stands in every line that says nothing else of the same name.
+    """
     terminal = sys.stderr.isatty()
     renderer = structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer(serializer=_dumps)
     structlog.configure(
         processors=[
+            lambda _logger, _method, event: {**who, **event},
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from router import service
 from router.cli.logs import configure
 from router.cli.watching import watch
 from router.config import Config, load
+from router.fronts.crew import FRONT
 
 ConfigFile = Annotated[Path, typer.Argument(help="The YAML file.", metavar="CONFIG")]
 Level = Annotated[str, typer.Option(help="debug, info, warning or error.")]
@@ -31,10 +32,11 @@ def run(config: ConfigFile, log_level: Level = "info") -> None:
     """
     configure(log_level)
     loaded = load(config, os.environ)
-    anyio.run(_run, loaded, config, backend_options={"use_uvloop": sys.platform != "win32"})
+    front = (*FRONT, log_level)
+    anyio.run(_run, loaded, config, front, backend_options={"use_uvloop": sys.platform != "win32"})
 
 
-async def _run(config: Config, path: Path) -> None:
+async def _run(config: Config, path: Path, front: Sequence[str]) -> None:
     stop = anyio.Event()
     again = partial(load, path, os.environ)
     send, receive = anyio.create_memory_object_stream[None](1)
@@ -44,7 +46,7 @@ async def _run(config: Config, path: Path) -> None:
             tasks.start_soon(_obey, signals, stop, tasks.cancel_scope, reload)
             if config.watch:
                 tasks.start_soon(watch, path, os.environ, reload)
-            await service.serve(config, stop, again, receive)
+            await service.serve(config, stop, again, receive, front)
             tasks.cancel_scope.cancel()
 
 

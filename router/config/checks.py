@@ -14,6 +14,7 @@ from router.config.model import Admin
 from router.config.problem import Problems
 from router.hint import nearest
 from router.match import Path
+from router.plugin import Source
 
 _WILDCARDS = frozenset({"", "*", "0.0.0.0", "[::]", "::"})  # noqa: S104 - only compared with
 
@@ -48,6 +49,14 @@ def check_listeners(built: Mapping[Path, Any], problems: Problems) -> None:
         if _same(one, other):
             problem = f"{'.'.join(map(str, first))} listens on `{one}` already"
             problems.add((*second, "listen"), problem, "each needs a port of its own")
+
+
+def check_workers(built: Mapping[Path, Any], problems: Problems) -> None:
+    """Refuse several processes for a source that runs in one only."""
+    for path, value in built.items():
+        source = value if len(path) == 2 and path[0] == "sources" and isinstance(value, Source) else None  # noqa: PLR2004
+        if source and source.workers and not source.parallel:
+            problems.add((*path, "workers"), "a source of this type runs in one process only", "remove `workers`")
 
 
 def check_admin(built: Mapping[Path, Any], problems: Problems) -> None:

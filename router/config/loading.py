@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from router.config.checks import check_admin, check_departments, check_listeners
+from router.config.checks import check_admin, check_departments, check_listeners, check_workers
 from router.config.model import Config
 from router.config.nodes import BadText, MapNode, Mark, Node, Scalar, read
 from router.config.plugins import KINDS, EntryPoints, Plugins, installed
@@ -70,6 +70,7 @@ def _convert(
     if isinstance(departments, MapNode):
         check_departments([key.text for key, _ in departments.entries], walk.built, problems)
     check_listeners(walk.built, problems)
+    check_workers(walk.built, problems)
     check_admin(walk.built, problems)
     return config
 

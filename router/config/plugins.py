@@ -29,6 +29,8 @@ KINDS: Mapping[type[Plugin], str] = {
 }
 """The kinds of plugins; the entry points of sources are in the group `router.sources`, and so on."""
 
+_DROP_IN = "router_drop_in_"
+
 
 class EntryPoint(Protocol):
     """What is needed of an installed entry point."""
@@ -82,7 +84,7 @@ class Plugins:
             if not file.is_file():
                 continue
             if file not in self._modules:
-                self._modules[file] = _guarded(name, file, partial(_import, file))
+                self._modules[file] = _guarded(name, file, partial(import_drop_in, file))
             defined = _defined(self._modules[file], kind)
             if len(defined) > 1:
                 names = ", ".join(sorted(c.__name__ for c in defined))
@@ -104,10 +106,16 @@ class Plugins:
         return found
 
 
-def _import(file: Path) -> ModuleType:
+def drop_ins(plugins: Iterable[Plugin]) -> list[str]:
+    """Return the files that plugins come from, for those that are drop-ins: to import in another process."""
+    modules = [sys.modules[name] for name in dict.fromkeys(type(plugin).__module__ for plugin in plugins)]
+    return [str(module.__file__) for module in modules if module.__name__.startswith(_DROP_IN)]
+
+
+def import_drop_in(file: Path) -> ModuleType:
     """Run a drop-in as a module of its own name, which msgspec needs to resolve annotations."""
     digest = hashlib.blake2b(str(file.resolve()).encode(), digest_size=6).hexdigest()
-    spec = importlib.util.spec_from_file_location(f"router_drop_in_{digest}_{file.stem}", file)
+    spec = importlib.util.spec_from_file_location(f"{_DROP_IN}{digest}_{file.stem}", file)
     if spec is None or spec.loader is None:
         raise ImportError(f"{file} is no Python file")
     module = importlib.util.module_from_spec(spec)

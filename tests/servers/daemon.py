@@ -37,16 +37,20 @@ def text(
 
 
 class Daemon:
-    """`router run` on a folder of its own; `departments` is YAML, {out} in it is the folder of its output."""
+    """`router run` on a folder of its own; `departments` is YAML, {out} in it is the folder of its output.
 
-    def __init__(self, folder: Path, departments: str, *, top: str = "") -> None:
+    `push` are further options of its push source, as in `workers: 2`.
+    """
+
+    def __init__(self, folder: Path, departments: str, *, top: str = "", push: str = "") -> None:
         self.folder = folder
         self.out = folder / "out"
         self.push, self.admin = free_port(), free_port()
         self.config = folder / "router.yaml"
         self.config.write_text(
             f"state: {folder / 'state'}\nadmin: {{listen: 127.0.0.1:{self.admin}}}\n{top}\n"
-            f"sources:\n  push: {{type: mns_push, listen: 127.0.0.1:{self.push}, path: /n, verify: false}}\n"
+            f"sources:\n  push: {{type: mns_push, listen: 127.0.0.1:{self.push}, path: /n, verify: false,"
+            f" {push}}}\n"
             f"departments:\n{departments.replace('{out}', str(self.out))}\n"
         )
         self.process: subprocess.Popen[bytes] | None = None
@@ -110,8 +114,8 @@ class Daemon:
 
 
 @contextmanager
-def running(folder: Path, departments: str, *, top: str = "") -> Iterator[Daemon]:
-    daemon = Daemon(folder, departments, top=top)
+def running(folder: Path, departments: str, *, top: str = "", push: str = "") -> Iterator[Daemon]:
+    daemon = Daemon(folder, departments, top=top, push=push)
     daemon.start()
     try:
         yield daemon

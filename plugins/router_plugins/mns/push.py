@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hmac
 import ssl
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from http import HTTPStatus
+from math import ceil
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from socket import socket
+from typing import Annotated, ClassVar, NamedTuple, Self
 from urllib.parse import unquote_to_bytes
 
 import aiohttp
@@ -16,6 +18,7 @@ import anyio
 import msgspec
 import structlog
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from msgspec.structs import replace
 
 from router import ConfigError, Count, Emit, Secret, Source
 from router.units import Duration, Size
@@ -51,6 +54,8 @@ class MnsPush(Source, frozen=True, kw_only=True):
     `wrong_address`, `wrong_token`, `unavailable`, and of the HTTP layer `bad_request`, `unknown_path`, `too_large`,
     `slow_sender`, `overloaded`, `too_many_connections`, `bad_handshake`.
     """
+
+    parallel: ClassVar[bool] = True
 
     listen: str
     """`HOST:PORT`; `[::1]:8080` for IPv6, port 0 for any free one."""
@@ -113,14 +118,20 @@ class MnsPush(Source, frozen=True, kw_only=True):
 
     async def run(self, emit: Emit, ready: Callable[[], None], count: Count) -> None:
         """Take pushes until cancelled."""
-        async with self.serving(emit, count) as (host, port):
+        await self.run_on((), emit, ready, count)
+
+    async def run_on(self, sockets: Sequence[socket], emit: Emit, ready: Callable[[], None], count: Count) -> None:
+        """Take pushes from these sockets, or from one of its own, until cancelled."""
+        async with self.serving(emit, count, sockets) as (host, port):
             _log.info("listening for pushes", host=host, port=port, tls=self.tls is not None)
             self._warn()
             ready()
             await anyio.sleep_forever()
 
     @asynccontextmanager
-    async def serving(self, emit: Emit, count: Count) -> AsyncGenerator[tuple[str, int]]:
+    async def serving(
+        self, emit: Emit, count: Count, sockets: Sequence[socket] = ()
+    ) -> AsyncGenerator[tuple[str, int]]:
         """Take pushes until the block ends; yield the address, with the real port."""
         complain = Complaints(count, "push refused")
         paths = [self.path] if self.eventbridge is None else [self.path, self.eventbridge.here]
@@ -131,13 +142,21 @@ class MnsPush(Source, frozen=True, kw_only=True):
             reception = Reception(front, self._judge(certificates), certificates, emit, complain, callers)
             front.check = reception.admit
             scope = anyio.CancelScope(shield=True)
-            async with front.serve(*self._address(), self._ssl()) as address, anyio.create_task_group() as tasks:
+            async with (
+                front.serve(*self._address(), self._ssl(), sockets) as address,
+                anyio.create_task_group() as tasks,
+            ):
                 tasks.start_soon(reception.work, scope)
                 try:
                     yield address
                 finally:
                     scope.deadline = anyio.current_time() + GRACE
                     front.stop()
+
+    def divided(self, processes: int) -> Self:
+        """Let each process have its part of the connections, and of what may wait."""
+        connections, waiting = ceil(self.max_connections / processes), ceil(self.max_unanswered / processes)
+        return replace(self, max_connections=connections, max_unanswered=waiting)
 
     def _warn(self) -> None:
         if not self.verify:

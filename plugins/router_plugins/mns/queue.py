@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import ceil
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 import anyio
 import msgspec
 import structlog
+from msgspec.structs import replace
 
 from router import ConfigError, Count, Emit, Secret, Source
 from router.units import Duration
@@ -32,6 +34,8 @@ class MnsQueue(Source, frozen=True, kw_only=True):
     good), `extend_failed`, `unavailable` (the router could not store), `refused` (the service said no),
     `unreachable`, `early_empty` (the service did not wait: too many long polls on the queue).
     """
+
+    parallel: ClassVar[bool] = True
 
     endpoint: str
     """`https://ACCOUNT.mns.REGION.aliyuncs.com`."""
@@ -88,3 +92,7 @@ class MnsQueue(Source, frozen=True, kw_only=True):
                 await anyio.sleep_forever()
             finally:
                 drain.stop()
+
+    def divided(self, processes: int) -> Self:
+        """Let each process have its part of the pollers, one at least."""
+        return replace(self, pollers=ceil(self.pollers / processes))

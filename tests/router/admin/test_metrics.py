@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from servers.daemon import Daemon, free_port, post, running
 
 from router.admin.metrics import exposition
-from router.admin.status import SourceStatus, Status, SubscriptionStatus
+from router.admin.status import FrontStatus, SourceStatus, Status, SubscriptionStatus
 from router.breaker import State as Breaker
 from router.journal import State, Statistics
 from router.latency import BOUNDS, Latencies, Latency
@@ -86,6 +86,8 @@ def other(value: Any) -> Any:
         return {key: other(one) for key, one in value.items()}
     if isinstance(value, Latencies):
         return Latencies((1, *value.counts[1:]), 0.5)
+    if isinstance(value, tuple):
+        return FrontStatus(pid=1, ready=True, deaths=0), *value
     raise AssertionError(value)
 
 
@@ -117,6 +119,13 @@ def test_the_balance_is_zero_until_something_is_missing() -> None:
     lost = msgspec.structs.replace(SUBSCRIPTION, delivered=4)
     found = scraped(msgspec.structs.replace(STATUS, subscriptions={"a/x": lost}))
     assert of(found, "router_subscription_balance", subscription="a/x") == 2
+
+
+def test_fronts_that_take_nothing_are_seen() -> None:
+    two = msgspec.structs.replace(STATUS.sources["p"], workers=(FrontStatus(1, True, 3), FrontStatus(0, False, 1)))
+    found = scraped(msgspec.structs.replace(STATUS, sources={"p": two}))
+    assert of(found, "router_source_workers", source="p") == 2
+    assert of(found, "router_source_workers_ready", source="p") == 1
 
 
 def test_a_state_is_one_of_its_series() -> None:

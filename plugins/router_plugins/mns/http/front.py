@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from http import HTTPStatus
+from socket import socket
 from ssl import SSLContext
 from time import monotonic
 
@@ -64,18 +65,29 @@ class Front:
         return self.held > self.limits.max_unanswered
 
     @asynccontextmanager
-    async def serve(self, host: str, port: int, ssl: SSLContext | None = None) -> AsyncGenerator[tuple[str, int]]:
-        """Accept connections until the block ends; yield the address, with the port that was given for 0."""
+    async def serve(
+        self, host: str, port: int, ssl: SSLContext | None = None, sockets: Sequence[socket] = ()
+    ) -> AsyncGenerator[tuple[str, int]]:
+        """Accept connections until the block ends; yield the address, with the port that was given for 0.
+
+        If there are `sockets`, those listen at the address already.
+        """
+        loop = asyncio.get_running_loop()
         async with AsyncExitStack() as listening:
             if ssl is None:
-                loop = asyncio.get_running_loop()
-                server = await loop.create_server(lambda: Connection(self), host, port, backlog=_BACKLOG)
-                address, stop = server.sockets[0].getsockname()[:2], server.close
+                servers = [await loop.create_server(self._connection, sock=one, backlog=_BACKLOG) for one in sockets]
+                servers = servers or [await loop.create_server(self._connection, host, port, backlog=_BACKLOG)]
+                address = servers[0].sockets[0].getsockname()[:2]
+                self._stops += [server.close for server in servers]
             else:
-                address, stop = await listening.enter_async_context(listen_tls(self, host, port, _BACKLOG, ssl))
-            self._stops.append(stop)
+                tls = listen_tls(self, host, port, _BACKLOG, ssl, sockets)
+                address, stop = await listening.enter_async_context(tls)
+                self._stops.append(stop)
             async with self._open():
                 yield address
+
+    def _connection(self) -> Connection:
+        return Connection(self)
 
     @asynccontextmanager
     async def _open(self) -> AsyncGenerator[None]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from ssl import SSLContext
 from typing import TYPE_CHECKING
 
@@ -30,14 +30,18 @@ _log = structlog.get_logger(__name__)
 
 @asynccontextmanager
 async def listen_tls(
-    front: Front, host: str, port: int, backlog: int, context: SSLContext
+    front: Front, host: str, port: int, backlog: int, context: SSLContext, given: Sequence[socket.socket] = ()
 ) -> AsyncGenerator[tuple[tuple[str, int], Callable[[], None]]]:
-    """Accept connections until the block ends; yield the address, and what stops accepting.
+    """Accept connections until the block ends, from `given` sockets if there are any.
 
-    Stopping cuts off those that are in the middle of a handshake.
+    Yields the address, and what stops accepting. Stopping cuts off those that are in the middle of a handshake.
     """
-    async with await anyio.create_tcp_listener(local_host=host, local_port=port, backlog=backlog) as listener:
-        sockets = [each.extra(SocketAttribute.raw_socket) for each in listener.listeners]  # noqa: S610 - no Django
+    async with AsyncExitStack() as opened:
+        sockets = given
+        if not sockets:
+            made = await anyio.create_tcp_listener(local_host=host, local_port=port, backlog=backlog)
+            listener = await opened.enter_async_context(made)
+            sockets = [each.extra(SocketAttribute.raw_socket) for each in listener.listeners]  # noqa: S610 - no Django
         accepting = anyio.CancelScope()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_accept_all, front, sockets, context, accepting)

@@ -1,0 +1,77 @@
+"""A front as a process: `python -m router.cli.front LEVEL` with its link as standard input; the daemon starts it."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import anyio
+
+from router.cli.logs import configure
+from router.config.plugins import import_drop_in
+from router.fronts.front import Front
+from router.fronts.link import Link
+from router.fronts.wire import VERSION, Failed, Hello, read_hello, say
+
+
+def main() -> None:
+    """Run until the daemon says stop, or is gone."""
+    for number in (signal.SIGINT, signal.SIGHUP):  # sent to all by a terminal: the daemon says what is to be done
+        signal.signal(number, signal.SIG_IGN)
+    level = sys.argv[1] if len(sys.argv) > 1 else "info"
+    sys.exit(anyio.run(_run, _own_link(), level, backend_options={"use_uvloop": sys.platform != "win32"}))
+
+
+def _own_link() -> Link:
+    """Take the socket off the standard input, so that no process that a plugin starts has it."""
+    handle = os.dup(0)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    return Link(socket.socket(fileno=handle))
+
+
+async def _run(link: Link, level: str) -> int:
+    hello = read_hello(await link.receive())
+    if hello.version != VERSION:
+        await link.send(say(Failed(f"the files are of another version than the daemon: {hello.version}, {VERSION}")))
+        return 1
+    configure(level, source=hello.source, front=hello.number)
+    try:
+        front = _front(link, hello)
+    except Exception as error:  # noqa: BLE001 - code of plugins runs here, and the daemon is told what it raised
+        await link.send(say(Failed(f"the plugins cannot be loaded: {type(error).__name__}: {error}")))
+        return 1
+    sockets = [socket.socket(fileno=handle) for handle in hello.listening]
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_obey_signals, front)
+        await front.run(sockets)
+        tasks.cancel_scope.cancel()
+    return 1 if front.error else 0
+
+
+def _front(link: Link, hello: Hello) -> Front:
+    for file in hello.drop_ins:
+        import_drop_in(Path(file))
+    source, decoder = pickle.loads(hello.plugins)  # noqa: S301 - from the daemon, over a socket that only it has
+    return Front(link, hello.source, source, decoder, gone=_end)
+
+
+def _end() -> None:
+    """End at once: the daemon is gone, so nothing that is here can become safe, or may be answered."""
+    os._exit(1)
+
+
+async def _obey_signals(front: Front) -> None:
+    """Stop on SIGTERM, which a supervisor sends to all processes of the daemon."""
+    with anyio.open_signal_receiver(signal.SIGTERM) as signals:
+        async for _ in signals:
+            front.stop()
+
+
+if __name__ == "__main__":
+    main()

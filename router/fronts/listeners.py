@@ -1,0 +1,98 @@
+"""Listening sockets that outlive the fronts that accept from them.
+
+Each front has its own, all at one address (SO_REUSEPORT), and the system spreads connections over them evenly. One
+socket for all would be taken from by whoever wakes first: of 64 connections to four fronts it gave 1, 12, 23 and 28,
+and once none to one of them; sockets of their own gave 12 to 20. The daemon keeps them open: what waits in the queue
+of a front that died, or is exchanged, is still there for its successor. Where SO_REUSEPORT does not spread connections
+(everywhere but on Linux), there is one socket for all.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import sys
+import time
+from collections.abc import Iterable
+
+from router.errors import RouterError
+
+BACKLOG = 1024
+SPREADS = sys.platform == "linux"
+PATIENCE = 2.0
+"""Seconds to wait for an address that is in use: the fronts of a daemon that was killed just now are ending."""
+
+
+class Listener:
+    """The sockets at one address, HOST:PORT; a host's name may stand for several addresses, port 0 is any free one."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        host, _, port = address.rpartition(":")
+        self._host, self._port = host.removeprefix("[").removesuffix("]"), int(port)
+        self._sockets: dict[int, list[socket.socket]] = {}
+
+    def sockets(self, number: int) -> list[socket.socket]:
+        """Return the sockets of a front, opening them where they are not open; blocks, and raises `RouterError`."""
+        place = number if SPREADS else 0
+        if place not in self._sockets:
+            try:
+                self._sockets[place] = self._open(first=not self._sockets)
+            except OSError as error:
+                raise RouterError(f"cannot listen at {self.address}: {error.strerror or error}") from error
+        return self._sockets[place]
+
+    def drop(self, numbers: Iterable[int]) -> None:
+        """Close the sockets of fronts that do not run: else they are given connections that nobody accepts."""
+        for number in numbers:
+            for one in self._sockets.pop(number, ()) if SPREADS else ():
+                one.close()
+
+    def retain(self, count: int) -> None:
+        """Close the sockets of all but the first so many fronts."""
+        self.drop([number for number in self._sockets if number > count])
+
+    def close(self) -> None:
+        """Close them all."""
+        while self._sockets:
+            for one in self._sockets.popitem()[1]:
+                one.close()
+
+    def _open(self, *, first: bool) -> list[socket.socket]:
+        """Bind and listen; the first one makes sure that no other program does so at this address."""
+        opened: list[socket.socket] = []
+        try:
+            found = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            for family, host in dict.fromkeys((family, where[0]) for family, *_, where in found):
+                if first and SPREADS and self._port:
+                    _bound(family, host, self._port, shared=False).close()
+                one = _bound(family, host, self._port, shared=SPREADS)
+                opened.append(one)
+                one.listen(BACKLOG)
+                self._port = one.getsockname()[1]
+        except BaseException:
+            for one in opened:
+                one.close()
+            raise
+        return opened
+
+
+def _bound(family: int, host: str | int, port: int, *, shared: bool) -> socket.socket:
+    """Return a socket bound to the address, waiting a little for one that is in use."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        one = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if shared:
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            if family == socket.AF_INET6:
+                one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            one.bind((host, port))
+        except OSError as error:
+            one.close()
+            if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+        else:
+            return one
