@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 import urllib.request
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -86,17 +86,18 @@ def router(
     sources: Mapping[str, Any] | None = None,
     top: Mapping[str, Any] | None = None,
     state: Path | None = None,
+    command: Sequence[str | Path] = (),
 ) -> Generator[Router]:
     """Run the router of the ground's tree, with its state in the round's folder unless another is given.
 
     It always has a push source, whose settings `source` replaces, and those of `sources` besides; `top` are settings
-    at the top of the config.
+    at the top of the config. `command` is what Python runs instead of the router's own.
     """
     push, admin = free_port(), free_port()
     path = ground.folder / "router.yaml"  # JSON is YAML
     where = state or ground.folder / "state"
     path.write_text(json.dumps(config(where, push, admin, subscriptions, source or {}, sources or {}, top or {})))
-    command = ground.tree.python("-m", "router", "run", "--log-level", "error", path)
+    command = ground.tree.python(*command or ("-m", "router", "run", "--log-level", "error", path))
     log = ground.folder / "router.log"
     began = time.monotonic()
     with running(command, core=SERVER_CORE, log=log, environment=ground.tree.environment()) as process:
