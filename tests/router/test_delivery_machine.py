@@ -153,7 +153,7 @@ def in_order(took: Sequence[int], value: str) -> bool:
     return mine == sorted(set(mine))
 
 
-@given(policies, st.booleans(), st.integers(1, 5), st.lists(lives, max_size=4))
+@given(policies, st.booleans(), st.integers(1, 5), st.lists(lives, max_size=4), st.lists(outcomes, max_size=20))
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_happens_nothing_is_lost_the_books_balance_and_order_holds(
     monkeypatch: pytest.MonkeyPatch,
@@ -161,6 +161,7 @@ def test_whatever_happens_nothing_is_lost_the_books_balance_and_order_holds(
     by_key: bool,  # noqa: FBT001 - drawn
     chunk: int,
     before: list[tuple[list[str], float, int]],
+    last: list[str],
 ) -> None:
     if policy.ordered:  # as the service does: in order there is one call at a time, unless there is a key
         key = "k" if by_key else ""
@@ -173,7 +174,7 @@ def test_whatever_happens_nothing_is_lost_the_books_balance_and_order_holds(
             destination.script[:] = script
             await live(books, destination, policy, seconds)
             books.killed(lost)
-        destination.script.clear()
+        destination.script[:] = last
         await live(books, destination, policy, 100_000.0)
 
     trio.run(run, clock=trio.testing.MockClock(autojump_threshold=0))
