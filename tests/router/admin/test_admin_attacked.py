@@ -1,0 +1,97 @@
+"""The admin API attacked: whatever comes to its port, the engine goes on, and the next question is answered."""
+
+from __future__ import annotations
+
+import io
+import json
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import aiohttp
+import anyio
+import pytest
+from servers.daemon import Daemon, post, running
+
+pytestmark = pytest.mark.anyio
+
+DEPARTMENTS = """
+  a:
+    accounts: ["*"]
+    subscriptions:
+      file: {to: {type: file, path: "{out}/all.jsonl"}}
+"""
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Daemon]:
+    with running(tmp_path, DEPARTMENTS) as started:
+        yield started
+
+
+async def assert_unharmed(daemon: Daemon) -> None:
+    answered: dict[int, int] = {}
+    await post(daemon.url, range(20), answered)
+    assert set(answered.values()) == {204}
+    await anyio.to_thread.run_sync(daemon.wait_settled)
+    assert daemon.status()["subscriptions"]["a/file"]["delivered"] == 20
+
+
+async def test_orders_that_are_none_are_refused(daemon: Daemon) -> None:
+    base = f"http://127.0.0.1:{daemon.admin}"
+    form = {"Content-Type": "application/json"}
+    async with aiohttp.ClientSession(headers=form) as session:
+        for body in (b"{", b"[]", b'{"plan": 1}', b'{"no such": true}', b"\xff\xfe", b"[" * 100_000, b'{"drain": "x"}'):
+            async with session.post(f"{base}/reload", data=body) as answer:
+                assert answer.status == 400, body[:20]
+        async with session.post(f"{base}/reload", data=io.BytesIO(b" " * 2**22)) as answer:
+            assert answer.status == 413
+        for path in (
+            "/dead/a/file?after=-1",
+            "/dead/a/file?limit=x",
+            "/dead/a/none",
+            "/explain?key=",
+            "/../etc/passwd",
+        ):
+            async with session.get(base + path) as answer:
+                assert 400 <= answer.status < 500, path
+        for host in ("evil.example", "127.0.0.1.evil.example", "localhost.evil.example:80"):
+            async with session.post(f"{base}/pause/a/file", data=b"{}", headers={"Host": host}) as answer:
+                assert answer.status in {400, 403}, host
+    await assert_unharmed(daemon)
+
+
+async def test_hundreds_of_silent_and_half_done_requests_hold_nothing_up(daemon: Daemon) -> None:
+    order = b"POST /reload HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000000\r\n\r\n{"
+    pieces = (b"", b"GET /sta", order, b"\x16\x03\x01" * 99)
+    with ExitStack() as held:
+        for number in range(300):
+            client = held.enter_context(socket.create_connection(("127.0.0.1", daemon.admin), 5))
+            client.sendall(pieces[number % len(pieces)])
+        await assert_unharmed(daemon)
+    assert await anyio.to_thread.run_sync(daemon.stop) == 0
+
+
+async def test_a_client_that_does_not_read_its_answers_holds_nothing_up(daemon: Daemon) -> None:
+    questions = b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * 100_000
+    with socket.create_connection(("127.0.0.1", daemon.admin), 5) as client:
+        client.settimeout(1)
+        with pytest.raises(TimeoutError):  # it is not read from for ever, either
+            client.sendall(questions)
+        await assert_unharmed(daemon)
+
+
+async def test_what_a_stranger_may_read_says_nothing_of_mails(daemon: Daemon) -> None:
+    await assert_unharmed(daemon)
+    async with aiohttp.ClientSession() as session:
+        for path in ("/health", "/ready", "/status", "/metrics"):
+            async with session.get(
+                f"http://127.0.0.1:{daemon.admin}{path}", headers={"Host": "evil.example"}
+            ) as answer:
+                assert "example.net" not in json.dumps(await answer.text())
