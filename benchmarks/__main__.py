@@ -86,8 +86,12 @@ def refresh() -> None:
 
 def answer_all(known: Mapping[str, Benchmark], options: Namespace) -> None:
     for name, benchmark in known.items():
-        if name not in options.left_out:
+        if name in options.left_out:
+            continue
+        try:
             answer(name, benchmark, own_options(benchmark, f"{ALL}: {name}", [], options))
+        except SystemExit as error:  # what it needs is not here
+            say(f"{name}: not answered: {error}")
 
 
 def compare(benchmark: Benchmark, options: Namespace) -> None:
