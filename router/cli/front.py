@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import signal
@@ -46,6 +47,7 @@ async def _run(link: Link, level: str) -> int:
     except Exception as error:  # noqa: BLE001 - code of plugins runs here, and the daemon is told what it raised
         await link.send(say(Failed(f"the plugins cannot be loaded: {type(error).__name__}: {error}")))
         return 1
+    gc.freeze()  # as in the daemon: what was imported stays
     sockets = [socket.socket(fileno=handle) for handle in hello.listening]
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_obey_signals, front)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -33,6 +34,7 @@ def run(config: ConfigFile, log_level: Level = "info") -> None:
     configure(log_level)
     loaded = load(config, os.environ)
     front = (*FRONT, log_level)
+    gc.freeze()  # what was imported stays: to look through it for garbage would stop the loop for a tenth of a second
     anyio.run(_run, loaded, config, front, backend_options={"use_uvloop": sys.platform != "win32"})
 
 
