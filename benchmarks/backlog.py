@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Mapping
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ def state_with(
     """
     state = ground.kept / name
     if not state.exists():
-        with router(ground._replace(watch=nullcontext), subscriptions, top=top, state=state):
+        with router(ground, subscriptions, top=top, state=state):
             pass
         fill(ground.tree, state, count)
     return state
