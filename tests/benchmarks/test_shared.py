@@ -40,7 +40,7 @@ def test_the_ledger_finds_a_result_in_every_form(tmp_path: Path) -> None:
 
 
 class Server:
-    """Answers each request with the next of its answers, then with 204; an empty one closes the connection."""
+    """Answers each request with the next of its answers, then with 204; an empty one closes the connection at once."""
 
     def __init__(self, *answers: bytes, pause: float = 0.0) -> None:
         self.answers = list(answers)
@@ -58,6 +58,8 @@ class Server:
                 for part in answer.split(b"|"):
                     connection.sendall(part)
                     time.sleep(0.01)
+                if b"Connection: close" in answer:
+                    return
 
 
 @contextmanager
