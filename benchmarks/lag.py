@@ -98,7 +98,7 @@ def lagging(ground: Ground, how: How, index: int) -> dict[str, Any]:
 BENCHMARK = Benchmark(
     question="What do subscriptions that are a million events behind cost the others and the intake?",
     how=(
-        "The journal holds a million events. Some subscriptions keep up and write what is pushed to files, over 128 "
+        "The journal holds a million events (`--behind`). Some keep up and write what is pushed to files, over 128 "
         "connections as fast as it is answered, from three seconds after the start; others begin at the first event. "
         "`slow` ones write 50 events a second to a file, `dead` ones have a webhook that nobody answers, a `draining` "
         "one writes as fast as it can. Alone: the same journal, without those."
