@@ -59,6 +59,7 @@ class Drain:
         self._waiting: set[anyio.CancelScope] = set()
         self._polling: set[anyio.CancelScope] = set()
         self._stopping = False
+        self._singly_until = 0.0
         self._wanted = 1
         self._more_wanted = anyio.Event()
 
@@ -88,7 +89,7 @@ class Drain:
 
     async def _poll(self, number: int, safe: MemoryObjectSendStream[list[str]]) -> None:
         """Receive and have it stored, for ever."""
-        singly_until = wait = 0.0
+        wait = 0.0
         while not self._stopping:
             messages: Sequence[MnsMessage] = ()
             with anyio.CancelScope() as scope:
@@ -97,12 +98,12 @@ class Drain:
                 wait = 0.0
                 await self._turn(number)
                 try:
-                    most = 1 if anyio.current_time() < singly_until else self._manner.batch
+                    most = 1 if anyio.current_time() < self._singly_until else self._manner.batch
                     messages = await self._receive(most, scope)
                 except MnsAnswerError as error:
                     self._complain("unreadable", error=str(error))
                     # By then, what this answer held was received again.
-                    singly_until = anyio.current_time() + 2 * self._manner.lease
+                    self._singly_until = anyio.current_time() + 2 * self._manner.lease
                     wait = min(self._manner.pause, self._manner.slow_retry)
             self._waiting.discard(scope)
             if messages:
@@ -183,7 +184,7 @@ class Drain:
             "queue": self._manner.queue,
             "dequeue_count": str(message.dequeue_count),
         }
-        return Message(message.body.encode(), time.time(), attributes)
+        return Message(message.body.encode("utf-8", "surrogateescape"), time.time(), attributes)
 
     async def _delete_stored(self, stored: MemoryObjectReceiveStream[list[str]]) -> None:
         """Delete batches until no more come."""

@@ -10,11 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from fnmatch import translate
-from xml.etree.ElementTree import ParseError
 
 import msgspec
-from defusedxml import DefusedXmlException
-from defusedxml.ElementTree import fromstring
+
+from router_plugins.mns import wire
 
 _PARTS = 5
 
@@ -69,8 +68,8 @@ def _topic_of_json(body: bytes) -> Topic:
 def _topic_of_xml(body: bytes) -> Topic:
     """Read the envelope by local names: its namespace varies (PROTOCOL 1.5)."""
     try:
-        root = fromstring(body)
-    except (ParseError, DefusedXmlException, ValueError, LookupError):
+        root = wire.read(body)
+    except ValueError:
         return Topic()
     texts = {child.tag.rpartition("}")[2]: child.text or "" for child in reversed(root)}
     return Topic(texts.get("TopicOwner", ""), texts.get("TopicName", ""))

@@ -9,15 +9,22 @@ from xml.sax.saxutils import escape
 import msgspec
 
 from router_plugins.mns import markup
+from router_plugins.mns.mending import mended, original
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
+
+_MENDED = "mended"
+"""Marks a document whose texts have stand-ins."""
 
 _NAMESPACE = "http://mns.aliyuncs.com/doc/v1/"
 
 
 class MnsMessage(msgspec.Struct, frozen=True, gc=False):
-    """A received message. `body` is the text as transported; `next_visible` is in Unix milliseconds."""
+    """A received message. `next_visible` is in Unix milliseconds.
+
+    `body` is the text as transported; bytes that are no UTF-8 are lone surrogates in it (`surrogateescape`).
+    """
 
     id: str
     handle: str
@@ -40,22 +47,32 @@ def read(body: bytes) -> Element:
     try:
         return markup.parse(body)
     except ValueError as error:
-        raise ValueError(f"not an answer of MNS: {error}") from error
+        whole = mended(body)
+        if whole is None:
+            raise ValueError(f"not an answer of MNS: {error}") from error
+        root = read(whole)
+        root.set(_MENDED, "")
+        return root
 
 
 def messages_of(root: Element) -> list[MnsMessage]:
     """Return the messages of `<Messages>` or of a lone `<Message>`; raises ValueError where a part is missing."""
     elements = [root] if _local(root) == "Message" else [child for child in root if _local(child) == "Message"]
-    return [_message(texts_of(element)) for element in elements]
+    return [_message(texts) for texts in _texts_of_all(root, elements)]
 
 
 def peeked_of(root: Element) -> list[MnsMessage]:
     """Return messages that were only looked at: these have neither a handle nor a lease (PROTOCOL 1.6)."""
-    return [
-        _message({"ReceiptHandle": "", "NextVisibleTime": "0"} | texts_of(child))
-        for child in root
-        if _local(child) == "Message"
-    ]
+    elements = [child for child in root if _local(child) == "Message"]
+    return [_message({"ReceiptHandle": "", "NextVisibleTime": "0"} | texts) for texts in _texts_of_all(root, elements)]
+
+
+def _texts_of_all(root: Element, elements: Sequence[Element]) -> Sequence[dict[str, str]]:
+    """Return the texts of each, as they were sent."""
+    every = [texts_of(element) for element in elements]
+    if _MENDED not in root.attrib:
+        return every
+    return [{name: original(text) for name, text in texts.items()} for texts in every]
 
 
 def outcomes_of(root: Element) -> list[str | Fault]:

@@ -247,6 +247,15 @@ async def test_after_a_batch_that_cannot_be_read_messages_come_one_by_one() -> N
     assert counted == ["unreadable"]
 
 
+async def test_a_message_with_characters_that_xml_cannot_have_is_stored_byte_for_byte_with_the_others() -> None:
+    emit, counted = Recorder(), list[str]()
+    async with polling(emit, counted) as service:
+        service.put("a", "550 \x07 no such user", "b")
+        await until(lambda: len(service.deleted) == 3)
+    assert [bytes(message.body) for message in emit.messages] == [b"a", b"550 \x07 no such user", b"b"]
+    assert counted == []
+
+
 async def test_the_next_batch_is_received_while_the_last_is_deleted() -> None:
     emit = Recorder()
     async with polling(emit, pollers=1, batch=1) as service:

@@ -34,6 +34,11 @@ def test_the_first_element_counts_and_nested_ones_do_not() -> None:
     assert topic_of({"content-type": XML}, body).name == "a"
 
 
+def test_an_envelope_names_its_topic_though_its_message_has_what_xml_cannot() -> None:
+    body = FORGED_XML.replace(b"<TopicName>", b"<Message>550 \x07 \xd3\xca</Message><TopicName>")
+    assert topic_of({"content-type": XML}, body) == Topic("1", "dm")
+
+
 @given(st.sampled_from([XML, JSON]), st.binary(max_size=100))
 def test_no_body_makes_it_fail(kind: str, body: bytes) -> None:
     topic_of({"content-type": kind}, body)
