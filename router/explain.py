@@ -22,7 +22,7 @@ from router.config.plan import Planned, subscriptions
 from router.errors import Reject, RouterError
 from router.event import UNDECODABLE, Event, Message
 from router.intake import event_of
-from router.journal import DeadLetter, Ending, Inspection, Parked, Progress, Trouble
+from router.journal import FIRST, DeadLetter, Ending, Inspection, Parked, Progress, Trouble
 from router.match import text_of, why_not
 from router.running import Live
 from router.steps import apply
@@ -152,7 +152,7 @@ class _Report:
         if isinstance(record, Ending):
             return _of_ending(name, record)
         known = self._journal.endings(name, progress.since)
-        discarded = progress.dead - self._journal.dead_from(name, progress.since) - known.discarded
+        discarded = progress.dead - self._journal.dead_from(name, FIRST) - known.discarded
         doubt = f", unless it is one of {discarded} dead letters that were discarded" if discarded > 0 else ""
         say = partial(Way, subscription=name, fate="delivered")
         if record is None:

@@ -100,12 +100,14 @@ class Engine:
             head = self.partition.head
             progress = Progress(position=head, since=head, pattern=planned.pattern)
         elif old.pattern != planned.pattern:
+            dead = self.partition.statistics().dead.get(planned.name, 0)
             progress = Progress(
                 position=old.position,
                 since=old.position,
                 pattern=planned.pattern,
                 parked=old.parked,
-                carried=old.parked,
+                dead=dead,
+                carried=old.parked + dead,
                 state=old.state,
             )
         else:

@@ -111,14 +111,8 @@ class Tally:
 
     def replay(self, letters: Sequence[DeadLetter], per_second: float, wait: float) -> None:
         """Park dead letters, due one after the other at this rate after `wait` seconds."""
-        progress = self.progress
-        before = sum(letter.position < progress.since for letter in letters)
-        self._window.progress = replace(
-            progress,
-            dead=progress.dead - (len(letters) - before),
-            carried=progress.carried + before,
-            parked=progress.parked + len(letters),
-        )
+        progress, count = self.progress, len(letters)
+        self._window.progress = replace(progress, dead=progress.dead - count, parked=progress.parked + count)
         now = time.time()
         parked = [reborn(letter, now + wait + index / per_second) for index, letter in enumerate(letters)]
         self._commit(Change(parked=parked, undead=[letter.position for letter in letters]))

@@ -105,7 +105,7 @@ class Count:
     def _uncounted(self) -> str:
         """Say if there are more or fewer of those that are kept than the counters say; letters may be discarded."""
         progress = self._progress
-        dead = sum(position >= progress.since for position in self._held.dead)
+        dead = len(self._held.dead)
         if len(self._held.parked) != progress.parked:
             return f"{len(self._held.parked)} events are parked, but it counts {progress.parked}"
         return f"{dead} dead letters are kept, but it counts {progress.dead}" if dead > progress.dead else ""

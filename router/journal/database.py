@@ -22,8 +22,17 @@ from router.journal.ledger import Unwritten
 from router.journal.prints import Prints
 from router.journal.records import Records
 
-VERSION = 4
-_UPGRADES = {1: "ALTER TABLE progress ADD COLUMN left_out INTEGER NOT NULL DEFAULT 0", 2: "", 3: ""}
+VERSION = 5
+_UPGRADES = {
+    1: "ALTER TABLE progress ADD COLUMN left_out INTEGER NOT NULL DEFAULT 0",
+    2: "",
+    3: "",
+    4: """
+    UPDATE progress SET carried = carried + letters - dead, dead = letters
+    FROM (SELECT dead.name AS owner, count(*) AS letters FROM dead GROUP BY owner)
+    WHERE name = owner AND dead < letters
+    """,
+}
 """What makes a file of an older version one of the next, before the tables that it does not have are made."""
 
 

@@ -24,9 +24,9 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
 
     `position - since + carried = delivered + filtered + parked + dead`. `since` is where the present pattern took
     effect and counting began; `pattern` is a digest of all that decides what the subscription wants, so that a change
-    of it starts a new count; `carried` are the events from before that were parked then, or replayed since, and
-    `left_out` those of them that the steps of today leave out (they are among the filtered).
-    `dead` also counts the letters that were discarded.
+    of it starts a new count; `carried` are the events from before that were parked or dead then, and `left_out` those
+    of them that the steps of today leave out (they are among the filtered). `dead` also counts the letters that were
+    discarded since.
     """
 
     position: int

@@ -114,13 +114,8 @@ class Upkeep(Database):
         return self._one("SELECT coalesce((SELECT first + count FROM batches ORDER BY first DESC LIMIT 1), 0)")
 
     def _counted(self, table: str) -> dict[str, int]:
-        """Return how many rows of parked events, or letters since the present count began, each subscription has."""
-        since = (
-            ""
-            if table == "parked"
-            else "WHERE position >= (SELECT since FROM progress WHERE progress.name = dead.name)"
-        )
-        return dict(self._sql.execute(f"SELECT name, count(*) FROM {table} {since} GROUP BY name"))
+        """Return how many parked events, or dead letters, each subscription has."""
+        return dict(self._sql.execute(f"SELECT name, count(*) FROM {table} GROUP BY name"))
 
     def _troubles_of_all(self) -> Iterator[tuple[_Table, str, int, bytes, bytes]]:
         tables: Sequence[_Table] = ("parked", "dead")

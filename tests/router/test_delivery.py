@@ -613,28 +613,6 @@ async def test_a_dead_letter_that_is_replayed_does_not_come_between_the_batches_
     assert (books.progress.delivered, books.progress.dead, books.marked) == (7, 0, {"reel": 7})
 
 
-async def test_dead_letters_of_an_earlier_count_are_carried_into_the_present_one(clock: None) -> None:
-    """After a change of the pattern the count began anew; a letter from before gets its other life, and adds up."""
-    letter = DeadLetter(
-        position=2,
-        event=event(b"old"),
-        reason="no",
-        status=400,
-        attempts=1,
-        first_try=1.0,
-        last_try=1.0,
-        kind="refused",
-    )
-    books = Books()
-    books.progress = Progress(position=9, since=9, pattern="new")
-    books.letters = [letter]
-    async with running(delivery(Scripted(calls=[]), books)) as subject:
-        subject.replay([letter], per_second=1.0)
-        await anyio.sleep(5)
-    assert (books.progress.delivered, books.progress.carried, books.progress.dead) == (1, 1, 0)
-    assert not books.letters
-
-
 async def test_what_is_parked_is_the_event_as_it_came_and_each_try_applies_the_steps_anew(
     clock: None, stamp: Stamp
 ) -> None:

@@ -16,8 +16,9 @@ import structlog
 import trio
 import trio.testing
 
+from router.admin.controls import Choice
 from router.config import Config, Department, Subscription
-from router.errors import RouterError
+from router.errors import Reject, RouterError
 from router.event import Batch, Event, Message
 from router.journal.conformance import restore
 from router.journal.memory import MemoryJournal
@@ -59,12 +60,13 @@ class Words(Decoder, frozen=True, kw_only=True):
 
 
 class Box(Sink, frozen=True, kw_only=True):
-    """Keeps what it gets under its name; `down` ones do not work."""
+    """Keeps what it gets under its name; `down` ones do not work, `strict` ones refuse."""
 
     name: str
     got: ClassVar[dict[str, list[str]]] = {}
     opened: ClassVar[list[str]] = []
     down: ClassVar[set[str]] = set()
+    strict: ClassVar[set[str]] = set()
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[Deliver]:
@@ -75,6 +77,8 @@ class Box(Sink, frozen=True, kw_only=True):
         await anyio.sleep(0.1)
         if self.name in self.down:
             raise OSError("down")
+        if self.name in self.strict:
+            raise Reject("no")
         self.got.setdefault(self.name, []).extend(e.get("word") for e in batch)
 
 
@@ -92,7 +96,7 @@ class Tap(Source, frozen=True, kw_only=True):
 
 @pytest.fixture(autouse=True)
 def empty() -> None:
-    for kept in (Box.got, Box.opened, Box.down, Tap.started):
+    for kept in (Box.got, Box.opened, Box.down, Box.strict, Tap.started):
         kept.clear()
 
 
@@ -150,6 +154,24 @@ async def test_a_changed_match_counts_anew_and_loses_nothing_that_was_pending() 
         status = engine.status().subscriptions["d/all"]
     assert Box.got == {"all": ["two", "three"]}
     assert (status.journalled, status.delivered, status.filtered, status.pending) == (4, 2, 2, 0)
+
+
+async def test_dead_letters_are_carried_into_the_count_of_a_changed_match_and_replayed_from_there() -> None:
+    """P4: as are those that were parked."""
+    async with running(config({"all": None})) as engine:
+        Box.strict.add("all")
+        await say(engine, "one", "two", "three")
+        await anyio.sleep(10)
+        assert await engine.letters.discard("d/all", Choice(positions=frozenset((3,)))) == 1
+        await engine.reload(config({"all": {"word": {"prefix": "t"}}}))
+        status = engine.status().subscriptions["d/all"]
+        assert (status.journalled, status.dead, status.balance) == (2, 2, 0)
+        Box.strict.clear()
+        assert await engine.letters.replay("d/all", Choice(), 100.0) == 2
+        await anyio.sleep(10)
+        status = engine.status().subscriptions["d/all"]
+    assert Box.got == {"all": ["one", "two"]}
+    assert (status.delivered, status.dead, status.parked, status.balance) == (2, 0, 0, 0)
 
 
 async def test_reloads_under_load_lose_and_double_nothing() -> None:

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from router.errors import ConfigError, Retry, RouterError
 from router.event import UNDECODABLE
-from router.journal import FIRST, Journal, Partition
+from router.journal import FIRST, Change, DeadLetter, Journal, Partition, Progress
 from router.journal.conformance import DurableJournalSuite, JournalSuite, event, restore, settled
 from router.journal.database import Database, Write
 from router.journal.memory import MemoryJournal
@@ -223,10 +223,14 @@ async def test_an_append_returns_only_after_its_commit_and_a_commit_is_synced(
 
 
 async def test_a_file_of_the_version_before_goes_on(tmp_path: Path) -> None:
-    """With the progress of its subscriptions."""
+    """With the progress of its subscriptions; dead letters of a pattern before are counted from now on."""
+    letter = DeadLetter(
+        position=1, event=event(b"a"), reason="", status=None, attempts=1, first_try=1.0, last_try=1.0, kind="refused"
+    )
     async with SqliteJournal().open(tmp_path, restore) as partition:
         await partition.append([event(b"a")])
         partition.commit("d/s", settled(2))
+        partition.commit("d/t", Progress(position=2, since=2, pattern="new"), Change(dead=[letter]))
     with sqlite3.connect(tmp_path / "journal.db") as sql:
         sql.execute("ALTER TABLE progress DROP COLUMN left_out")
         sql.execute("PRAGMA user_version=1")
@@ -235,6 +239,7 @@ async def test_a_file_of_the_version_before_goes_on(tmp_path: Path) -> None:
         Database(tmp_path / "journal.db", readonly=True)
     async with SqliteJournal().open(tmp_path, restore) as partition:
         assert partition.progress("d/s") == settled(2)
+        assert partition.progress("d/t") == Progress(position=2, since=2, pattern="new", dead=1, carried=1)
         partition.commit("d/s", replace(settled(2), left_out=1))
     async with SqliteJournal().open(tmp_path, restore) as partition:
         assert partition.progress("d/s") == replace(settled(2), left_out=1)
