@@ -11,7 +11,8 @@ What every journal holds (`router.testing.journal` has the suite):
 * The follower sees every new event once, in the order of positions, after it is safe.
 * `commit` replaces a subscription's progress, and what is parked or dead, in one transaction, lazily: a crash
   loses some of the latest progress (events are delivered again), never an event.
-* Nothing that an active subscription has not settled is ever deleted.
+* Nothing that an active subscription has not settled is ever deleted; what a running replay has yet to go through
+  is, but only when space is short.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from router.journal.progress import (
     State,
     Trouble,
 )
+from router.journal.replay import Replay
 from router.journal.report import CheckReport
 from router.latency import Latencies
 from router.plugin import Plugin
@@ -109,6 +111,13 @@ Follower: TypeAlias = Callable[[Segment], None]
 """Is told of each new segment, in order; must not wait."""
 
 
+class Held(msgspec.Struct, frozen=True):
+    """What a subscription keeps copies of: the ids of its parked events and dead letters, by their positions."""
+
+    parked: Mapping[int, str]
+    dead: Mapping[int, str]
+
+
 class Partition(Protocol):
     """One ordered log, and the progress of the subscriptions that read it."""
 
@@ -158,6 +167,14 @@ class Partition(Protocol):
         """Return the subscription's parked events that are due first, up to `limit`."""
         ...
 
+    async def held(self, name: str, first: int, end: int) -> Held:
+        """Return the ids of what the subscription has parked and dead at positions from `first` to before `end`."""
+        ...
+
+    def replays(self, name: str) -> Sequence[Replay]:
+        """Return the subscription's replays as they were committed last, in the order of their numbers."""
+        ...
+
     async def dead_letters(self, name: str, after: int, limit: int) -> Sequence[DeadLetter]:
         """Return the subscription's dead letters at positions above `after`, in order, up to `limit`."""
         ...
@@ -176,13 +193,6 @@ class Partition(Protocol):
     def statistics(self) -> Statistics:
         """Return a snapshot."""
         ...
-
-
-class Held(msgspec.Struct, frozen=True):
-    """What a subscription keeps copies of: the ids of its parked events and dead letters, by their positions."""
-
-    parked: Mapping[int, str]
-    dead: Mapping[int, str]
 
 
 class Endings(msgspec.Struct, frozen=True):
@@ -213,6 +223,15 @@ class Inspection(Protocol):
     @property
     def held(self) -> Mapping[str, Held]:
         """What each subscription has parked and given up on, of the same moment as `progress`."""
+        ...
+
+    @property
+    def replays(self) -> Mapping[str, Sequence[Replay]]:
+        """The replays of each subscription, of the same moment as `progress`."""
+        ...
+
+    def stored_at(self, positions: Sequence[int]) -> Sequence[float | None]:
+        """Return when what is at each position was stored, in Unix seconds; None at the head."""
         ...
 
     def segments(self, start: int = FIRST) -> Iterator[Segment]:

@@ -223,7 +223,7 @@ class JournalSuite:
             stored = 0
             with pytest.raises(Retry) as refusal:
                 for i in range(1000):
-                    await partition.append(_batch(i))
+                    await partition.append(batch(i))
                     stored += 10
             assert refusal.value.after
             assert partition.statistics().full
@@ -231,7 +231,7 @@ class JournalSuite:
             assert partition.tail == FIRST
             partition.commit("d/s", settled(partition.head))
             with anyio.fail_after(20):
-                await _until_appended(partition, _batch(5000))
+                await until_appended(partition, batch(5000))
             assert partition.head == FIRST + stored + 10
 
     async def test_nothing_that_an_active_subscription_needs_is_deleted(self, tmp_path: Path) -> None:
@@ -242,15 +242,15 @@ class JournalSuite:
             partition.activate(["slow"])
             with pytest.raises(Retry):
                 for i in range(1000):
-                    await partition.append(_batch(i))
+                    await partition.append(batch(i))
             segment = await partition.read(FIRST + 5, 1)
             assert segment.first == FIRST + 5
-            assert segment.events[0].id == _batch(0)[5].id
+            assert segment.events[0].id == batch(0)[5].id
 
     async def test_what_is_parked_or_dead_outlives_its_event_in_the_journal(self, tmp_path: Path) -> None:
         """P1: it is a copy, for the journal itself need not keep what was settled."""
         async with self.opened(tmp_path, small=True) as partition:
-            first = _batch(0)
+            first = batch(0)
             await partition.append(first)
             trouble: dict[str, Any] = {**_trouble(FIRST, b""), "event": first[0]}
             parked, dead = Parked(due=1.0, times=0, **trouble), DeadLetter(kind="refused", **trouble)
@@ -260,7 +260,7 @@ class JournalSuite:
             with anyio.fail_after(20):
                 while partition.tail == FIRST:
                     number += 1
-                    await _until_appended(partition, _batch(number))
+                    await until_appended(partition, batch(number))
                     partition.commit("d/s", settled(partition.head))
             (kept,), (letter,) = await partition.parked("d/s", 10), await partition.dead_letters("d/s", 0, 10)
         assert bytes(kept.event.raw) == bytes(letter.event.raw) == first[0].raw
@@ -301,7 +301,7 @@ class DurableJournalSuite(JournalSuite):
         span, ending = Span(FIRST, FIRST + 9, 5.0, 5.5), Ending(position=FIRST + 1, at=9.0, tries=3, reason="busy")
         journal = self.journal()
         async with journal.open(tmp_path, restore) as partition:
-            await partition.append(_batch(0))
+            await partition.append(batch(0))
             for name in ("d/s", "d/t"):
                 partition.commit(name, settled(FIRST + 9), Change(spans=[span], endings=[ending]))
             await partition.flush()
@@ -346,11 +346,13 @@ async def _check_troubles(partition: Partition) -> None:
         assert (found.reason, found.status, found.attempts, found.first_try, found.last_try) == ("no", 400, 3, 1.0, 2.0)
 
 
-def _batch(number: int) -> Sequence[Event]:
+def batch(number: int) -> Sequence[Event]:
+    """Make ten events of 2 kB each."""
     return [event(b"x" * 2000, name=f"{number}.{i}") for i in range(10)]
 
 
-async def _until_appended(partition: Partition, events: Sequence[Event]) -> None:
+async def until_appended(partition: Partition, events: Sequence[Event]) -> None:
+    """Append the events as soon as there is room."""
     while True:
         try:
             await partition.append(events)

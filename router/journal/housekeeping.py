@@ -56,7 +56,8 @@ class Housekeeping:
             return None, ""
         self._swept = now
         limits = self._limits
-        sweep = Sweep(ledger.settled, now - limits.retention, excess, now - limits.duplicates, SWEPT)
+        settled = ledger.settled if excess else int(min(ledger.settled, ledger.replayed))
+        sweep = Sweep(settled, now - limits.retention, excess, now - limits.duplicates, SWEPT)
         return sweep, self._next(now, ledger)
 
     def _next(self, now: float, ledger: Ledger) -> str:

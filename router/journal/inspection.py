@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -82,13 +82,19 @@ class SqliteInspection:
         with database.moment():
             self.progress = database.records.progress()
             parked, dead = database.records.held("parked"), database.records.held("dead")
+            replays = database.records.replays()
             self.head = database.head()
+        self.replays = {name: list(each.values()) for name, each in replays.items()}
         self.held = {name: Held(parked.get(name, {}), dead.get(name, {})) for name in {*parked, *dead}}
 
     @property
     def tail(self) -> int:
         """The oldest position that is still kept by now."""
         return self._database.tail()
+
+    def stored_at(self, positions: Sequence[int]) -> Sequence[float | None]:
+        """Return when what is at each position was stored."""
+        return self._database.batches.stored_at(positions)
 
     def segments(self, start: int = FIRST) -> Iterator[Segment]:
         """Yield what is kept, in short reads, so that the writer's WAL does not grow meanwhile."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 import msgspec
+from msgspec.structs import replace
 
 from router.journal.progress import JUST_NOW, NOTHING, PRECISION, Change, Progress, Span
 from router.journal.records import Records
+from router.journal.replay import Replay
 
 Spans: TypeAlias = Mapping[tuple[str, int], Span]
 """By subscription and first position."""
@@ -37,17 +40,19 @@ class Ledger:
         self._progress = records.progress()
         self._marks = records.marks()
         self._dead = records.dead_counts()
+        self._replays = records.replays()
         self._active: frozenset[str] = frozenset()
         self._changes: list[tuple[str, Change | None]] = []
         self._dirty: dict[str, Progress] = {}
         self._spans: dict[tuple[str, int], Span] = {}
         self._latest: dict[str, Span] = {}
         self._since: dict[str, _Since] = {}
+        self._moved: dict[int, tuple[str, Replay]] = {}
 
     @property
     def dirty(self) -> bool:
         """Whether something is not written yet."""
-        return bool(self._dirty or self._changes)
+        return bool(self._dirty or self._changes)  # a replay never moves without its subscription's progress
 
     @property
     def names(self) -> Sequence[str]:
@@ -58,6 +63,12 @@ class Ledger:
     def settled(self) -> int:
         """The position below which no active subscription needs anything; 0 if none is active."""
         return min((p.position for n, p in self._progress.items() if n in self._active), default=0)
+
+    @property
+    def replayed(self) -> float:
+        """The position below which no running replay needs anything; infinite if there is none."""
+        running = (one for n, all_ in self._replays.items() if n in self._active for one in all_.values())
+        return min((one.position for one in running if one.state == "running"), default=math.inf)
 
     @property
     def dead(self) -> dict[str, int]:
@@ -71,6 +82,10 @@ class Ledger:
     def marks(self, name: str) -> Mapping[str, int]:
         """Return the positions that the subscription's sink keeps of itself."""
         return dict(self._marks.get(name, {}))
+
+    def replays(self, name: str) -> Sequence[Replay]:
+        """Return a subscription's replays."""
+        return list(self._replays.get(name, {}).values())
 
     def activate(self, names: Iterable[str]) -> None:
         """Say whose progress decides what is settled."""
@@ -89,6 +104,14 @@ class Ledger:
             self._close(name)
             for span in change.spans:
                 self._note(name, span)
+        for one in change.replays:  # they move often, and only where they are now is written
+            self._replays.setdefault(name, {})[one.number] = one
+            self._moved[one.number] = (name, one)
+        for number in change.forgotten:
+            self._replays[name].pop(number, None)
+            self._moved.pop(number, None)
+        if change.replays:
+            change = replace(change, replays=())
         if not change.only_spans:
             self._changes.append((name, change))
             self._marks.setdefault(name, {}).update(change.marks)
@@ -111,7 +134,9 @@ class Ledger:
     def forget(self, name: str) -> None:
         """Drop all that is kept of a subscription."""
         self._changes.append((name, None))
-        for kept in (self._progress, self._marks, self._dead, self._dirty, self._latest, self._since):
+        self._moved = {number: moved for number, moved in self._moved.items() if moved[0] != name}
+        known = (self._progress, self._marks, self._dead, self._replays)
+        for kept in (*known, self._dirty, self._latest, self._since):
             kept.pop(name, None)
         self._spans = {place: span for place, span in self._spans.items() if place[0] != name}
 
@@ -119,8 +144,9 @@ class Ledger:
         """Return what is to be written now."""
         for name in list(self._since):
             self._close(name)
-        taken = Unwritten(self._changes, self._dirty, self._spans)
-        self._changes, self._dirty, self._spans = [], {}, {}
+        moved = [(name, Change(replays=[one])) for name, one in self._moved.values()]
+        taken = Unwritten([*self._changes, *moved], self._dirty, self._spans)
+        self._changes, self._dirty, self._spans, self._moved = [], {}, {}, {}
         return taken
 
     def put_back(self, taken: Unwritten) -> None:

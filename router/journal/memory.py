@@ -16,6 +16,7 @@ from router.journal import (
     Change,
     DeadLetter,
     Follower,
+    Held,
     Inspection,
     Journal,
     Parked,
@@ -25,6 +26,7 @@ from router.journal import (
     Segment,
     Statistics,
 )
+from router.journal.replay import Replay
 from router.journal.seen import Seen
 
 
@@ -54,6 +56,7 @@ class _MemoryPartition:
         self._parked: dict[str, dict[int, Parked]] = {}
         self._dead: dict[str, dict[int, DeadLetter]] = {}
         self._marks: dict[str, dict[str, int]] = {}
+        self._replays: dict[str, dict[int, Replay]] = {}
         self._active: frozenset[str] = frozenset()
         self._follower: Follower | None = None
         self._repeated: Counter[str] = Counter()
@@ -115,9 +118,13 @@ class _MemoryPartition:
         parked |= {one.position: one for one in change.parked}
         dead |= {one.position: one for one in change.dead}
         self._marks.setdefault(name, {}).update(change.marks)
+        replays = self._replays.setdefault(name, {})
+        replays |= {one.number: one for one in change.replays}
+        for number in change.forgotten:
+            replays.pop(number, None)
 
     def forget(self, name: str) -> None:
-        for kept in (self._progress, self._parked, self._dead, self._marks):
+        for kept in (self._progress, self._parked, self._dead, self._marks, self._replays):
             kept.pop(name, None)
 
     async def flush(self) -> None:
@@ -125,6 +132,16 @@ class _MemoryPartition:
 
     async def parked(self, name: str, limit: int) -> Sequence[Parked]:
         return sorted(self._parked.get(name, {}).values(), key=lambda p: (p.due, p.position))[:limit]
+
+    async def held(self, name: str, first: int, end: int) -> Held:
+        parked, dead = self._parked.get(name, {}), self._dead.get(name, {})
+        return Held(
+            {p: one.event.id for p, one in parked.items() if first <= p < end},
+            {p: one.event.id for p, one in dead.items() if first <= p < end},
+        )
+
+    def replays(self, name: str) -> Sequence[Replay]:
+        return list(self._replays.get(name, {}).values())
 
     async def dead_letters(self, name: str, after: int, limit: int) -> Sequence[DeadLetter]:
         letters = self._dead.get(name, {})

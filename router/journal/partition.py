@@ -10,10 +10,22 @@ from anyio import to_thread
 
 from router.errors import Retry
 from router.event import Event
-from router.journal import NOTHING, Change, DeadLetter, Follower, Parked, Progress, Restore, Segment, Statistics
+from router.journal import (
+    NOTHING,
+    Change,
+    DeadLetter,
+    Follower,
+    Held,
+    Parked,
+    Progress,
+    Restore,
+    Segment,
+    Statistics,
+)
 from router.journal.database import Database
 from router.journal.inspection import trouble_of
 from router.journal.ledger import Ledger
+from router.journal.replay import Replay
 from router.journal.stored import StoredEvents
 from router.journal.writer import Writer
 
@@ -89,6 +101,20 @@ class SqlitePartition:
         await self._wait_written()
         rows = await to_thread.run_sync(self._reader.records.parked, name, limit, limiter=self._read_limiter)
         return [Parked(due=row.rest[0], times=row.rest[1], **trouble_of(row, self._restore)) for row in rows]
+
+    async def held(self, name: str, first: int, end: int) -> Held:
+        """Return the ids of what the subscription has parked and dead from one position to before another."""
+        await self._wait_written()
+
+        def read() -> Held:
+            between = self._reader.records.held_between
+            return Held(between("parked", name, first, end), between("dead", name, first, end))
+
+        return await to_thread.run_sync(read, limiter=self._read_limiter)
+
+    def replays(self, name: str) -> Sequence[Replay]:
+        """Return the subscription's replays."""
+        return self._ledger.replays(name)
 
     async def dead_letters(self, name: str, after: int, limit: int) -> Sequence[DeadLetter]:
         """Return the subscription's dead letters at positions above `after`."""

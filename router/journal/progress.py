@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from router.event import Event
+from router.journal.replay import Replay
 
 State: TypeAlias = Literal["active", "paused", "gone"]
 """Whether a subscription delivers; `gone` is what its destination said (410), `paused` what an operator did."""
@@ -122,7 +123,8 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     `parked` and `dead` are added, or replace those of the same position; `unparked` and `undead` are the positions
     of those that are no longer so. `marks` are the sink's own positions, those that changed. `endings` say how
     events ended that took more than one try; `spans`, in the order of positions, when the others were delivered that
-    the mark now passes: if there are none, it was `JUST_NOW`.
+    the mark now passes: if there are none, it was `JUST_NOW`. `replays` are those that are new or have changed, and
+    `forgotten` the numbers of those that are dropped.
     """
 
     parked: Sequence[Parked] = ()
@@ -132,11 +134,14 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     marks: Mapping[str, int] = {}
     spans: Sequence[Span] = ()
     endings: Sequence[Ending] = ()
+    replays: Sequence[Replay] = ()
+    forgotten: Sequence[int] = ()
 
     @property
     def only_spans(self) -> bool:
-        """Whether it changes nothing else."""
-        return not (self.parked or self.unparked or self.dead or self.undead or self.marks or self.endings)
+        """Whether it changes nothing else, but for replays that have moved."""
+        troubles = self.parked or self.unparked or self.dead or self.undead
+        return not (troubles or self.marks or self.endings or self.forgotten)
 
 
 NOTHING = Change()

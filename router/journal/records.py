@@ -1,4 +1,4 @@
-"""What the journal's file keeps of subscriptions: progress, parked events, dead letters and the sinks' marks."""
+"""What the journal's file keeps of subscriptions: progress, parked events, dead letters, replays, the sinks' marks."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from msgspec.structs import astuple
 
 from router.journal import Change, Progress, Trouble
 from router.journal.batches import Row, row_of
+from router.journal.replay import Replay
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS progress (
@@ -28,6 +29,7 @@ CREATE TABLE IF NOT EXISTS dead (
     kind TEXT NOT NULL, PRIMARY KEY (name, position)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS marks (
     name TEXT NOT NULL, key TEXT NOT NULL, value INTEGER NOT NULL, PRIMARY KEY (name, key)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS replays (number INTEGER PRIMARY KEY, name TEXT NOT NULL, replay TEXT NOT NULL);
 """
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -68,6 +70,11 @@ class Records:
             many("INSERT OR REPLACE INTO dead VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", dead)
         if change.marks:
             many("INSERT OR REPLACE INTO marks VALUES (?, ?, ?)", ((name, k, v) for k, v in change.marks.items()))
+        if change.forgotten:
+            many("DELETE FROM replays WHERE number = ?", ((number,) for number in change.forgotten))
+        if change.replays:
+            replays = ((one.number, name, msgspec.json.encode(one).decode()) for one in change.replays)
+            many("INSERT OR REPLACE INTO replays VALUES (?, ?, ?)", replays)
 
     def keep(self, name: str, progress: Progress) -> None:
         """Write the progress of a subscription."""
@@ -76,7 +83,7 @@ class Records:
 
     def forget(self, name: str) -> None:
         """Delete all that is kept of a subscription."""
-        for table in ("progress", "parked", "dead", "marks"):
+        for table in ("progress", "parked", "dead", "marks", "replays"):
             self._sql.execute(f"DELETE FROM {table} WHERE name = ?", (name,))
 
     def furthest(self) -> int:
@@ -96,6 +103,19 @@ class Records:
         for name, key, value in self._sql.execute("SELECT name, key, value FROM marks"):
             marks.setdefault(name, {})[key] = value
         return marks
+
+    def replays(self) -> dict[str, dict[int, Replay]]:
+        """Return the replays, by subscription and number."""
+        replays: dict[str, dict[int, Replay]] = {}
+        for name, text in self._sql.execute("SELECT name, replay FROM replays ORDER BY number"):
+            one = msgspec.json.decode(text, type=Replay)
+            replays.setdefault(name, {})[one.number] = one
+        return replays
+
+    def held_between(self, table: str, name: str, first: int, end: int) -> dict[int, str]:
+        """Return the ids of what a subscription has parked or dead from one position to before another."""
+        query = f"SELECT position, id FROM {table} WHERE name = ? AND position >= ? AND position < ?"
+        return {position: key.hex() for position, key in self._sql.execute(query, (name, first, end))}
 
     def dead_counts(self) -> dict[str, int]:
         """Return how many dead letters each subscription has."""

@@ -84,8 +84,9 @@ class SqliteJournal(Journal, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         path, now = _existing(state), time.time()
         with _lock(state), _told(path), closing(Upkeep(path)) as upkeep:
             before = path.stat().st_size
-            progress = upkeep.records.progress()
-            settled = min((progress[name].position for name in active if name in progress), default=0)
+            ledger = Ledger(upkeep.records)
+            ledger.activate(active)
+            settled = int(min(ledger.settled, ledger.replayed))
             upkeep.compact(settled, now - self.retention, now - self.duplicates)
             return before, path.stat().st_size
 

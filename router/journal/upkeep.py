@@ -108,6 +108,11 @@ class Upkeep(Database):
             for name, one in progress.items():
                 for problem in _imbalance(one, end, rows["parked"].get(name, 0), rows["dead"].get(name, 0)):
                     yield Damage(one.since, one.position, f"{name}: {problem}", repairable=False)
+            for name, replays in self.records.replays().items():
+                for replay in replays.values():
+                    if replay.balance:
+                        problem = f"{name}: the counters of replay {replay.number} are {replay.balance} off"
+                        yield Damage(replay.first, replay.position, problem, repairable=False)
 
     def _end(self) -> int:
         """Return the position after the last event that is kept, 0 if there is none."""

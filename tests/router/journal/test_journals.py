@@ -15,6 +15,7 @@ from router.errors import ConfigError, Retry, RouterError
 from router.event import UNDECODABLE
 from router.journal import FIRST, Change, DeadLetter, Journal, Partition, Progress
 from router.journal.conformance import DurableJournalSuite, JournalSuite, event, restore, settled
+from router.journal.conformance_replays import RUNNING, DurableReplaySuite, ReplaySuite
 from router.journal.database import Database, Write
 from router.journal.memory import MemoryJournal
 from router.journal.sqlite import SqliteJournal
@@ -27,12 +28,12 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-class TestMemory(JournalSuite):
+class TestMemory(JournalSuite, ReplaySuite):
     def journal(self, *, small: bool = False) -> Journal:
         return MemoryJournal(limit=500) if small else MemoryJournal()
 
 
-class TestSqlite(DurableJournalSuite):
+class TestSqlite(DurableJournalSuite, DurableReplaySuite):
     def journal(self, *, small: bool = False) -> Journal:
         return SqliteJournal(quota=1_000_000) if small else SqliteJournal()
 
@@ -149,6 +150,32 @@ def _full(database: Database, write: Write) -> bool:
     finally:
         database._sql.execute("PRAGMA max_page_count=1000000000")
     return False
+
+
+async def test_what_a_running_replay_has_yet_to_go_through_is_kept_beyond_the_retention(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until it is past it, or stopped; by the daemon's sweep and by `compact`."""
+    monkeypatch.setattr("router.journal.housekeeping.REST", 0.0)
+    journal = SqliteJournal(retention=0.0)
+    async with journal.open(tmp_path, restore) as partition:
+        partition.activate(["d/s"])
+        partition.commit("d/s", settled(1), Change(replays=[RUNNING]))
+        for i in range(5):
+            await partition.append([event(f"{i}".encode())])
+        for position in (1, 3):
+            partition.commit("d/s", settled(6), Change(replays=[replace(RUNNING, position=position)]))
+            await partition.flush()
+            await partition.flush()
+            assert partition.tail == position
+    journal.compact(tmp_path, ["d/s"])
+    async with journal.open(tmp_path, restore) as partition:
+        partition.activate(["d/s"])
+        assert partition.tail == 3
+        partition.commit("d/s", settled(6), Change(replays=[replace(RUNNING, position=3, state="stopped")]))
+        await partition.flush()
+        await partition.flush()
+        assert partition.tail == 6
 
 
 async def test_ids_are_forgotten_after_the_duplicate_window(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
