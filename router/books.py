@@ -7,6 +7,8 @@ from typing import Protocol
 
 from router.dispatch import Chunk
 from router.journal import Change, Parked, Progress
+from router.journal.replay import Replay
+from router.rerun import Past
 
 
 class Books(Protocol):
@@ -30,4 +32,12 @@ class Books(Protocol):
 
     def marks(self) -> Mapping[str, int]:
         """Return the positions that the sink keeps of itself."""
+        ...
+
+    def replays(self) -> Sequence[Replay]:
+        """Return the replays as they were committed last, in the order of their numbers."""
+        ...
+
+    async def past(self, replay: Replay, position: int, limit: int) -> Past:
+        """Return what a replay wants from a position on, of about `limit` events; raises `BadPattern`."""
         ...

@@ -133,4 +133,8 @@ class Rate:
             return 0.0
         start = max(self._next, now - 1.0)
         self._next = start + count / self._rate
+        return self.debt(now)
+
+    def debt(self, now: float) -> float:
+        """Return the seconds until tokens are left over."""
         return max(0.0, self._next - now)

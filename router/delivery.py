@@ -27,6 +27,7 @@ from router.event import Batch
 from router.journal import DeadLetter, Progress, State
 from router.plugin import Deliver, Sink, Step
 from router.preparation import cut, prepare
+from router.replaying import Replaying
 from router.retry import Outcome, Policy, judge, pause
 from router.revival import Revival
 from router.settlement import Left, leave
@@ -54,7 +55,7 @@ class Delivery:
     ) -> None:
         self.name = name
         self.policy = policy
-        self.tally = Tally(name, progress, books.commit)
+        self.tally = Tally(name, progress, books)
         self.valve = Valve(policy, breaker)
         self.matched = 0
         self._sink = sink
@@ -65,6 +66,7 @@ class Delivery:
         self._satisfied = False
         """Whether the feeder waits until there is room for more."""
         self._bell = Bell()
+        self.replaying = Replaying(self.tally, self._bell, steps, policy, books)
         self._stopping = anyio.Event()
 
     @property
@@ -98,6 +100,7 @@ class Delivery:
             self.tally.last_error = f"{type(error).__name__}: {error}"
             log.warning("sink does not open", subscription=self.name, error=self.last_error)
             self.tally.reset()
+            self.replaying.reset()
             self._agenda = Agenda()
             self.valve.reset()
             self._books.rewind(self.progress.position)
@@ -118,18 +121,25 @@ class Delivery:
         self.tally.turn(state)
         self._bell.ring()
 
-    def replay(self, letters: Sequence[DeadLetter], per_second: float, wait: float = 0.0) -> None:
-        """Give dead letters another life: parked, due one after the other at this rate after `wait` seconds."""
+    def replay(self, letters: Sequence[DeadLetter], per_second: float, wait: float = 0.0) -> int:
+        """Give dead letters another life: parked, due one after the other at this rate after `wait` seconds.
+
+        Returns how many: those that a replay has under way already are left to it.
+        """
+        letters = [letter for letter in letters if not self.replaying.holds(letter.position)]
         self.tally.replay(letters, per_second, wait)
         self._bell.ring()
+        return len(letters)
 
-    def discard(self, letters: Sequence[DeadLetter]) -> None:
-        """Forget dead letters."""
+    def discard(self, letters: Sequence[DeadLetter]) -> int:
+        """Forget dead letters; returns how many: those that a replay has under way are left to it."""
+        letters = [letter for letter in letters if not self.replaying.holds(letter.position)]
         self.tally.discard(letters)
+        return len(letters)
 
     async def _serve(self) -> None:
         """Open the sink and deliver; when it is stopped, what is under way ends before the sink is closed."""
-        revival = Revival(self.tally, self._agenda, self._bell, self._steps, self.policy, self._books.parked)
+        revival = Revival(self.tally, self._agenda, self._bell, self._steps, self.policy, self._books)
         async with (
             self._opened() as deliver,
             anyio.create_task_group() as calls,
@@ -137,6 +147,7 @@ class Delivery:
         ):
             feeding.start_soon(self._feed)
             feeding.start_soon(revival.run)
+            feeding.start_soon(self.replaying.run, self._agenda)
             await self._drive(deliver, calls)
             feeding.cancel_scope.cancel()
 
@@ -161,10 +172,12 @@ class Delivery:
         While there is a batch for every call, what comes is left in the feed, where it grows into larger ones.
         """
         while True:
-            self._satisfied = not self._has_room
+            before, self._satisfied = self._satisfied, not self._has_room
             if self._satisfied:
                 await self._bell.wait()
                 continue
+            if before and self._agenda.spare:
+                self._bell.ring()  # what is past may be tried while nothing new comes
             chunk = await self._books.take(self._room if self.policy.in_flight > 1 else self.policy.batch)
             self._prepare(chunk)
             self.tally.advance()
@@ -188,8 +201,8 @@ class Delivery:
         while not self._stopping.is_set():
             work = self._admit(anyio.current_time())
             if isinstance(work, Work):
-                self.valve.take()
-                tasks.start_soon(self._work, deliver, work)
+                slow = self.valve.take(len(work.events), anyio.current_time())
+                tasks.start_soon(self._work, deliver, work, slow)
             else:
                 await self._bell.wait(work)
 
@@ -197,7 +210,7 @@ class Delivery:
         """Return a batch that may be tried now, or else the seconds to wait; None to wait for a change."""
         if self.state != "active" or self.valve.full:
             return None
-        wait = self._agenda.wait(now)
+        wait = self._agenda.wait(now, None if self._satisfied else self.valve.debt(now))
         if wait != 0.0:
             return wait
         closed = self.valve.enter(now)
@@ -209,25 +222,23 @@ class Delivery:
             work = work.only([0], work.tries)
         return work
 
-    async def _work(self, deliver: Deliver, work: Work) -> None:
-        """Try a batch, and then whatever may be tried next."""
+    async def _work(self, deliver: Deliver, work: Work, slow: float) -> None:
+        """Try a batch after so many seconds, and then whatever may be tried next."""
         now = anyio.current_time()
         while True:
-            now = await self._call(deliver, work, now)
+            now = await self._call(deliver, work, now, slow)
             self.valve.leave()
             following = None if self._stopping.is_set() else self._admit(now)
             if not isinstance(following, Work):
                 break
-            work = following
-            self.valve.take()
+            work, slow = following, self.valve.take(len(following.events), now)
             feeder, another = self._satisfied and self._has_room, self._agenda.ready and not self.valve.full
             if feeder or another:
                 self._bell.ring()
         self._bell.ring()
 
-    async def _call(self, deliver: Deliver, work: Work, started: float) -> float:
-        """Try a batch once, and note what became of it; returns when it ended."""
-        slow = self.valve.pace(len(work.events), started)
+    async def _call(self, deliver: Deliver, work: Work, started: float, slow: float) -> float:
+        """Try a batch once, after so many seconds, and note what became of it; returns when it ended."""
         if slow:
             with anyio.move_on_after(slow):
                 await self._stopping.wait()
@@ -264,23 +275,26 @@ class Delivery:
 
     def _settle(self, work: Work, outcome: Outcome, now: float) -> None:
         """Put what is left of a batch back on the agenda, or park it, or give it up; the rest is delivered."""
-        if outcome.singly:
+        stopped = work.rerun if work.rerun and work.rerun.closed else None
+        if outcome.singly and not stopped:
             reason = f"refused together with others: {outcome.reason}"
             self._agenda.defer(work.lane, [work.only([i], work.tries, reason) for i in range(len(work.events))])
             self._agenda.leave(work)
             return
         wait = self.policy.ordered or self.state != "active" or self.valve.breaker.state != "closed"
-        left = leave(self.policy, work, outcome, time.time(), wait=wait)
-        if left.again.events:
+        left = leave(self.policy, work, outcome, time.time(), wait=wait or stopped is not None)
+        if stopped:
+            stopped.drop(len(left.again.events))
+        elif left.again.events:
             self._agenda.again(left.again, now + pause(self.policy, left.again.tries, outcome.after))
         self._book(work, left)
-        if not left.again.events:
+        if stopped or not left.again.events:
             self._agenda.leave(work)
 
     def _book(self, work: Work, left: Left | None = None) -> None:
         """Enter in the tally what the try settled: all that it did not leave is delivered."""
         delivered, parked, dead = (work.positions, (), ()) if left is None else left.settled(work)
-        self._agenda.settle(len(delivered) + len(parked) + len(dead))
+        self._agenda.settle(work, len(delivered) + len(parked) + len(dead))
         if self.tally.enter(work, delivered, parked, dead):
             self._bell.ring()
 

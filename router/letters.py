@@ -39,16 +39,14 @@ class LetterDesk:
             raise RouterError(f"{per_second:g} a second would never end (say how many, such as 100)")
         count = 0
         async for letters in self._pages(name, choice):
-            self._delivery(name).replay(letters, per_second, count / per_second)
-            count += len(letters)
+            count += self._delivery(name).replay(letters, per_second, count / per_second)
         return count
 
     async def discard(self, name: str, choice: Choice) -> int:
         """Forget them; returns how many. The count of those given up on stays."""
         count = 0
         async for letters in self._pages(name, choice):
-            self._delivery(name).discard(letters)
-            count += len(letters)
+            count += self._delivery(name).discard(letters)
         return count
 
     async def _pages(self, name: str, choice: Choice, after: int = 0) -> AsyncGenerator[list[DeadLetter]]:

@@ -62,13 +62,15 @@ def cut(policy: Policy, work: Work) -> Iterator[Work]:
 def _lanes(policy: Policy, work: Work) -> Iterator[Work]:
     if not work.events:
         return
-    if policy.single or (policy.ordered and not policy.key and not work.troubles):
+    if policy.single:
         yield msgspec.structs.replace(work, lane="")
     elif not policy.ordered or work.troubles:  # what was given up on once is out of order
         yield work
     else:
+        replayed = "again:" if work.rerun else ""  # what is past is in order, too, but holds up nothing new
         lanes: dict[str, list[int]] = {}
         for index, event in enumerate(work.events):
-            lanes.setdefault(str(event.get(policy.key)), []).append(index)
+            value = event.get(policy.key) if policy.key else ""
+            lanes.setdefault(f"{replayed}{value}", []).append(index)
         for lane, indices in lanes.items():
             yield msgspec.structs.replace(work.only(indices, 0), lane=lane)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from router.agenda import Agenda, Work
 from router.bell import Bell
-from router.journal import Parked
+from router.books import Books
 from router.plugin import Step
 from router.preparation import cut, prepare
 from router.retry import Policy
@@ -29,14 +28,14 @@ class Revival:
         bell: Bell,
         steps: Sequence[Step],
         policy: Policy,
-        parked: Callable[[int], Coroutine[Any, Any, Sequence[Parked]]],
+        books: Books,
     ) -> None:
         self._tally = tally
         self._agenda = agenda
         self._bell = bell
         self._steps = steps
         self._policy = policy
-        self._parked = parked
+        self._books = books
 
     async def run(self) -> None:
         """Go on until cancelled."""
@@ -52,7 +51,7 @@ class Revival:
     async def _read(self) -> None:
         """Put those that are due on the agenda; note when the next one is."""
         self._tally.due = math.inf
-        parked = await self._parked(AT_ONCE)
+        parked = await self._books.parked(AT_ONCE)
         now = time.time()
         due = [one for one in parked if one.due <= now]
         self._tally.due = min([self._tally.due, *(one.due for one in parked[:1])]) if not due else 0.0

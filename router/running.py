@@ -18,7 +18,10 @@ from router.errors import RouterError
 from router.fronts.crew import Crew
 from router.intake import Intake
 from router.journal import Partition, Progress
-from router.plugin import Source
+from router.journal.replay import Replay
+from router.match import ALWAYS, Routes, parse
+from router.plugin import Decoder, Source
+from router.rerun import Past
 from router.retry import Policy
 
 log = structlog.get_logger("service")
@@ -27,12 +30,38 @@ log = structlog.get_logger("service")
 class Books:
     """Feed and journal as one subscription sees them."""
 
-    def __init__(self, name: str, feed: Feed, dispatch: Dispatch, partition: Partition) -> None:
+    def __init__(
+        self, planned: Planned, feed: Feed, dispatch: Dispatch, partition: Partition, decoder: Decoder
+    ) -> None:
+        name = planned.name
         self.take = partial(dispatch.next, feed)
         self.rewind = partial(dispatch.rewind, feed)
         self.commit = partial(partition.commit, name)
         self.parked = partial(partition.parked, name)
         self.marks = partial(partition.marks, name)
+        self.replays = partial(partition.replays, name)
+        self._name = name
+        self._partition = partition
+        self._decoder = decoder
+        self._wanted = Routes([planned.route], decoder).wanted
+
+    async def past(self, replay: Replay, position: int, limit: int) -> Past:
+        """Return what a replay wants from a position on, of about `limit` events; raises `BadPattern`."""
+        match = ALWAYS if replay.match is None else parse(replay.match, self._decoder)
+        segment = await self._partition.read(position, limit)
+        if not segment.events:
+            return Past(replay.end, replay.end, (), ())
+        first = min(max(segment.first, position), replay.end)
+        end = max(first, min(segment.end, replay.end))
+        held = await self._partition.held(self._name, first, end)
+        wanted = [
+            (place, event)
+            for place, event in enumerate(segment.events, segment.first)
+            if first <= place < end and self._wanted(event) and match.matches(event)
+        ]
+        out = [(place, event) for place, event in wanted if place not in held.parked]
+        waiting = [place for place, _ in wanted if place in held.parked]
+        return Past(first, end, [p for p, _ in out], [e for _, e in out], held.dead.keys(), waiting)
 
 
 class Live(msgspec.Struct, frozen=True):

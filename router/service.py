@@ -89,7 +89,7 @@ class Engine:
         feed = Feed(progress.position, sink.pace)
         policy = policy_of(planned.subscription)
         breaker = BreakerPolicy(**asdict(wish.breaker))
-        books = Books(planned.name, feed, self.dispatch, self.partition)
+        books = Books(planned, feed, self.dispatch, self.partition, self.config.decoder)
         delivery = Delivery(planned.name, sink, planned.subscription.steps, policy, breaker, progress, books)
         return Subscriber(planned, feed, delivery)
 

@@ -9,39 +9,35 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 import structlog
 from msgspec.structs import replace
 
 from router.agenda import Work
+from router.books import Books
 from router.dispatch import Chunk
 from router.journal import Change, DeadLetter, Parked, Progress, State
+from router.journal.replay import Replay
+from router.rerun import Rerun
 from router.settlement import discarded, endings, reborn
 from router.window import Slot, Window
 
 log = structlog.get_logger("delivery")
 
 
-class Commit(Protocol):
-    """Keeps the progress and the change, as one."""
-
-    def __call__(self, progress: Progress, change: Change) -> None:
-        """Keep them."""
-        ...
-
-
 class Tally:
     """Where a subscription is. `due` is when to look at what is parked, in Unix seconds."""
 
-    def __init__(self, name: str, progress: Progress, commit: Commit) -> None:
+    def __init__(self, name: str, progress: Progress, books: Books) -> None:
         self._name = name
         self._window = Window(progress)
-        self._commit_to = commit
+        self._books = books
         self._marks: dict[str, int] = {}
         self.due = 0.0
         self.reviving = 0
         """Parked events that are being tried."""
+        self.letters_moved = 0
+        """Changes whenever dead letters are replayed or discarded."""
         self.last_error = ""
 
     @property
@@ -70,7 +66,7 @@ class Tally:
 
     def leave_out(self, slot: Slot, filtered: int, dead: Sequence[DeadLetter]) -> None:
         """Note what the steps left out of a chunk, and what they failed on."""
-        self._mourn(dead)
+        self.mourn(dead)
         self._window.settle(slot, 0.0, filtered=filtered, dead=dead)
 
     def advance(self) -> None:
@@ -86,8 +82,11 @@ class Tally:
 
     def enter(self, work: Work, delivered: Sequence[int], parked: Sequence[Parked], dead: Sequence[DeadLetter]) -> bool:
         """Note what a try settled of a batch; returns whether that changed what is parked."""
-        self._mourn(dead)
+        self.mourn(dead)
         now = time.time()
+        if work.rerun is not None and work.slot is not None:
+            work.rerun.settle(work.slot, endings(work, delivered, now), parked, dead)
+            return self.advance_rerun(work.rerun, whole=True)
         if work.slot is not None:
             late = endings(work, delivered, now) if work.reason else ()
             self._window.settle(work.slot, now, delivered=len(delivered), parked=parked, dead=dead, late=late)
@@ -101,8 +100,20 @@ class Tally:
     def leave_out_parked(self, filtered: Sequence[int], dead: Sequence[DeadLetter]) -> None:
         """Note which parked events the steps of today leave out, and which they fail on."""
         if filtered or dead:
-            self._mourn(dead)
+            self.mourn(dead)
             self._commit(self._window.revive(dead=dead, filtered=filtered))
+
+    def advance_rerun(self, rerun: Rerun, *, whole: bool = False) -> bool:
+        """Move a replay over what is settled of it, and commit that; returns whether it changed what is parked."""
+        advanced = rerun.advance(self.progress, time.time())
+        if advanced is None:
+            return False
+        self._window.progress, change = advanced
+        return self._commit(change, whole=whole)
+
+    def keep(self, *replays: Replay, forgotten: Sequence[int] = ()) -> None:
+        """Commit replays as they are."""
+        self._commit(Change(replays=replays, forgotten=forgotten))
 
     def turn(self, state: State) -> None:
         """Note that it delivers, or does not."""
@@ -111,6 +122,7 @@ class Tally:
 
     def replay(self, letters: Sequence[DeadLetter], per_second: float, wait: float) -> None:
         """Park dead letters, due one after the other at this rate after `wait` seconds."""
+        self.letters_moved += 1
         progress, count = self.progress, len(letters)
         self._window.progress = replace(progress, dead=progress.dead - count, parked=progress.parked + count)
         now = time.time()
@@ -119,6 +131,7 @@ class Tally:
 
     def discard(self, letters: Sequence[DeadLetter]) -> None:
         """Forget dead letters; their count stays."""
+        self.letters_moved += 1
         now = time.time()
         gone = [discarded(letter, now) for letter in letters]
         self._commit(Change(undead=[letter.position for letter in letters], endings=gone))
@@ -130,13 +143,14 @@ class Tally:
         """
         if whole and self._marks:
             change, self._marks = replace(change, marks=self._marks), {}
-        self._commit_to(self.progress, change)
+        self._books.commit(self.progress, change)
         if not change.parked:
             return bool(change.unparked)
         self.due = min(self.due, *(one.due for one in change.parked))
         return True
 
-    def _mourn(self, letters: Sequence[DeadLetter]) -> None:
+    def mourn(self, letters: Sequence[DeadLetter]) -> None:
+        """Say in the log what was given up on."""
         for letter in letters:
             self.last_error = letter.reason
             log.warning(

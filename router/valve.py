@@ -43,17 +43,18 @@ class Valve:
         """Return 0 if a call may be made now, the seconds to wait, or None to wait for the probe under way."""
         return self.breaker.enter(now)
 
-    def take(self) -> None:
-        """Note that a call is about to be made."""
+    def take(self, events: int, now: float) -> float:
+        """Note that a call with so many events is to be made; return the seconds that it must wait for the rate."""
         self._calls += 1
+        return self._rate.wait(events, now)
 
     def leave(self) -> None:
         """Note that a call is over, or was not made."""
         self._calls -= 1
 
-    def pace(self, events: int, now: float) -> float:
-        """Return the seconds that so many events must wait for the rate."""
-        return self._rate.wait(events, now)
+    def debt(self, now: float) -> float:
+        """Return the seconds until the rate has something left over."""
+        return self._rate.debt(now)
 
     def begin(self, events: int) -> None:
         """Note that a call with so many events begins."""

@@ -104,6 +104,9 @@ class SqlitePartition:
 
     async def held(self, name: str, first: int, end: int) -> Held:
         """Return the ids of what the subscription has parked and dead from one position to before another."""
+        progress = self._ledger.progress(name)
+        if not (progress and progress.parked) and not self._ledger.dead.get(name):
+            return Held({}, {})
         await self._wait_written()
 
         def read() -> Held:

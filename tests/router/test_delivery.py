@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar
 
@@ -12,22 +12,18 @@ import msgspec
 import pytest
 import trio
 import trio.testing
+from fakes.delivery import ONE, Books, Scripted, chunk, delivery, ids, running
 from msgspec.structs import replace
 
-from router.breaker import BreakerPolicy
-from router.delivery import Delivery
 from router.dispatch import Chunk
 from router.errors import Partial, Reject, Retry
 from router.event import UNDECODABLE, Batch, Event
-from router.journal import Change, DeadLetter, Ending, Parked, Progress, Span
+from router.journal import DeadLetter, Ending, Parked, Progress, Span
 from router.journal.conformance import Note, event
 from router.plugin import Deliver, Placed, Sink, Step
 from router.retry import SCHEDULE, Policy, judge, parking, pause
 
 pytestmark = pytest.mark.anyio
-
-ONE = Policy()
-BREAKER = BreakerPolicy()
 
 
 @pytest.fixture
@@ -39,89 +35,6 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
 def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the wall clock go with trio's, for what is parked is due by the wall clock."""
     monkeypatch.setattr(time, "time", lambda: 1e9 + trio.current_time())
-
-
-class Scripted(Sink, frozen=True, kw_only=True):
-    """Fails as its script says, call by call; records what it was given and when."""
-
-    script: list[Exception | None] = []
-    calls: list[tuple[float, list[str]]] = []
-    answer: Callable[[Batch], Exception | None] | None = None
-    takes: float = 0.0
-
-    async def deliver(self, batch: Batch) -> None:
-        self.calls.append((anyio.current_time(), [e.id for e in batch]))
-        await anyio.sleep(self.takes)
-        error = self.answer(batch) if self.answer else self.script.pop(0) if self.script else None
-        if error:
-            raise error
-
-    @property
-    def batches(self) -> list[list[str]]:
-        return [ids for _, ids in self.calls]
-
-
-class Books:
-    """A feed of chunks, and what is committed."""
-
-    def __init__(self, *chunks: Chunk) -> None:
-        self.chunks = list(chunks)
-        self.progress = Progress(position=1, since=1, pattern="p")
-        self.letters: list[DeadLetter] = []
-        self.waiting: dict[int, Parked] = {}
-        self.rewound: list[int] = []
-        self.marked: dict[str, int] = {}
-        self.spans: list[Span] = []
-        self.endings: list[Ending] = []
-
-    def marks(self) -> Mapping[str, int]:
-        return dict(self.marked)
-
-    def rewind(self, position: int) -> None:
-        self.rewound.append(position)
-
-    async def parked(self, limit: int) -> Sequence[Parked]:
-        return sorted(self.waiting.values(), key=lambda p: (p.due, p.position))[:limit]
-
-    async def take(self, limit: int) -> Chunk:
-        if not self.chunks:
-            await anyio.sleep_forever()
-        return self.chunks.pop(0)
-
-    def commit(self, progress: Progress, change: Change) -> None:
-        for position in change.unparked:
-            del self.waiting[position]
-        self.waiting |= {one.position: one for one in change.parked}
-        self.letters = [d for d in self.letters if d.position not in change.undead] + list(change.dead)
-        counted = progress.delivered + progress.filtered + progress.parked + progress.dead
-        assert progress.position - progress.since + progress.carried == counted
-        assert progress.parked == len(self.waiting)
-        self.progress = progress
-        self.marked.update(change.marks)
-        self.spans += change.spans
-        self.endings += change.endings
-
-
-def chunk(first: int, names: str, unwanted: int = 0) -> Chunk:
-    events = [event(name.encode()) for name in names]
-    return Chunk(first + len(events) + unwanted, range(first, first + len(events)), events)
-
-
-def ids(names: str) -> list[str]:
-    return [event(name.encode()).id for name in names]
-
-
-def delivery(sink: Sink, books: Books, policy: Policy = ONE, steps: Sequence[Step] = ()) -> Delivery:
-    return Delivery("d/s", sink, steps, policy, BREAKER, books.progress, books)
-
-
-@asynccontextmanager
-async def running(subject: Delivery) -> AsyncGenerator[Delivery]:
-    with anyio.fail_after(10_000_000):
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(subject.run)
-            yield subject
-            tasks.cancel_scope.cancel()
 
 
 class Stamp(Step, frozen=True, kw_only=True):
