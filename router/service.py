@@ -36,6 +36,7 @@ from router.intake import Intake, event_of
 from router.journal import Partition, Progress, State
 from router.letters import LetterDesk
 from router.match import Routes
+from router.replays import ReplayDesk
 from router.running import Books, Subscriber, policy_of
 from router.supply import Supply
 from router.verify import NONE_HELD, Balance, Count
@@ -67,7 +68,8 @@ class Engine:
         self._leaving: dict[str, Planned] = {}
         self._searches = anyio.CapacityLimiter(1)
         self._figures = Figures(partition, self.intake)
-        self.letters = LetterDesk(partition, config.decoder, lambda name: self._named(name).delivery)
+        self.letters = LetterDesk(partition, config.decoder, self._delivery)
+        self.replays = ReplayDesk(partition, config.decoder, self._delivery, lambda: self._subscribers)
         partition.follow(self.dispatch)
         self._subscribe(subscriptions(config))
 
@@ -193,6 +195,9 @@ class Engine:
         search = partial(explain, self.config, key, limit=limit, live=now, pulse=from_thread.check_cancelled)
         return await to_thread.run_sync(search, limiter=self._searches)
 
+    def _delivery(self, name: str) -> Delivery:
+        return self._named(name).delivery
+
     def _named(self, name: str) -> Subscriber:
         if name not in self._subscribers:
             raise RouterError(f"no subscription `{name}` ({nearest(name, self._subscribers)})")
@@ -235,7 +240,13 @@ def verify(config: Config) -> list[Balance]:
     routes = Routes([planned.route for planned in described], config.decoder)
     with config.journal.inspect(Path(config.state), partial(_restore, config)) as journal:
         counts = [
-            Count(planned.pattern, planned.subscription.steps, progress, journal.held.get(planned.name, NONE_HELD))
+            Count(
+                planned.pattern,
+                planned.subscription.steps,
+                progress,
+                journal.held.get(planned.name, NONE_HELD),
+                journal.replays.get(planned.name, ()),
+            )
             if (progress := journal.progress.get(planned.name))
             else None
             for planned in described

@@ -16,6 +16,7 @@ import msgspec
 
 from router.event import Event
 from router.journal import Held, Progress
+from router.journal.replay import Replay
 from router.plugin import Step
 from router.steps import apply
 
@@ -49,8 +50,16 @@ class Count:
     `pattern` digests what the config says that the subscription wants.
     """
 
-    def __init__(self, pattern: str, steps: Sequence[Step], progress: Progress, held: Held = NONE_HELD) -> None:
+    def __init__(
+        self,
+        pattern: str,
+        steps: Sequence[Step],
+        progress: Progress,
+        held: Held = NONE_HELD,
+        replays: Sequence[Replay] = (),
+    ) -> None:
         self._pattern = pattern
+        self._replays = replays
         self._steps = steps
         self._progress = progress
         self._held = held
@@ -80,6 +89,8 @@ class Count:
             problem = f"its counters add up to {said + progress.filtered}, not {covered}"
         elif uncounted := self._uncounted():
             problem = uncounted
+        elif wrong := [one.number for one in self._replays if one.balance]:
+            problem = f"the counters of replay {wrong[0]} do not add up"
         elif offenders:
             problem = f"{len(offenders)} parked events or dead letters should not be there"
         elif progress.pattern != self._pattern:

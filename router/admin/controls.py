@@ -10,6 +10,7 @@ import msgspec
 from router.admin.explanation import Explanation
 from router.admin.status import Status
 from router.journal import DeadLetter, Kind, State
+from router.journal.replay import Replay
 from router.match import ALWAYS, parse
 from router.plugin import Decoder
 
@@ -62,6 +63,31 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     per_second: float = 100.0
 
 
+class ReplayOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What to deliver again: stored from `since` to before `until` (Unix seconds); `match` is as in a config."""
+
+    since: float
+    until: float | None = None
+    match: dict[str, Any] | None = None
+    per_second: float = 100.0
+
+
+class ReplayChoice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Which replay to stop or to go on with; None for all or the last one. `per_second` changes its rate."""
+
+    number: int | None = None
+    per_second: float | None = None
+
+
+class ReplayReport(msgspec.Struct, frozen=True):
+    """A replay of a subscription; what it waits for, and what else is to be said, if anything."""
+
+    subscription: str
+    replay: Replay
+    waits: str = ""
+    note: str = ""
+
+
 class ReloadOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How to reload: whether to say only what would change, and what to do with what would be orphaned.
 
@@ -96,8 +122,33 @@ class Letters(Protocol):
         ...
 
 
+class Replays(Protocol):
+    """The daemon's replays. All raise `RouterError` for what cannot be done, with the likely fix."""
+
+    def known(self, name: str = "") -> Sequence[ReplayReport]:
+        """Return the replays of a subscription, or of all."""
+        ...
+
+    async def begin(self, name: str, order: ReplayOrder) -> ReplayReport:
+        """Begin to deliver again what is past."""
+        ...
+
+    async def stop(self, name: str, number: int | None) -> Sequence[ReplayReport]:
+        """Stop a replay, or all that are not over."""
+        ...
+
+    async def resume(self, name: str, number: int | None, per_second: float | None) -> Sequence[ReplayReport]:
+        """Go on with a replay that was stopped."""
+        ...
+
+
 class Controls(Protocol):
     """The daemon. All raise `RouterError` for what cannot be done, with the likely fix."""
+
+    @property
+    def replays(self) -> Replays:
+        """The replays."""
+        ...
 
     @property
     def letters(self) -> Letters:

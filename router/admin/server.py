@@ -8,6 +8,9 @@
     GET  /dead/DEPT/SUB?after=&limit=       a page of dead letters, `Letter` each; choose=: a `Choice` as JSON
     GET  /dead/DEPT/SUB/POSITION            `Letter`
     POST /dead/DEPT/SUB/replay, /discard    `Order`
+    GET  /replays, /replays/DEPT/SUB        `ReplayReport` each
+    POST /replays/DEPT/SUB                  `ReplayOrder`; answers a `ReplayReport`
+    POST /replays/DEPT/SUB/stop, /resume    `ReplayChoice`
     POST /pause/DEPT/SUB, /resume/DEPT/SUB
     POST /reload                            `ReloadOrder`
 
@@ -25,7 +28,16 @@ import msgspec
 import structlog
 from aiohttp import web
 
-from router.admin.controls import Choice, Controls, Done, Order, ReloadOrder, letter_of
+from router.admin.controls import (
+    Choice,
+    Controls,
+    Done,
+    Order,
+    ReloadOrder,
+    ReplayChoice,
+    ReplayOrder,
+    letter_of,
+)
 from router.admin.guard import refusal
 from router.admin.metrics import exposition
 from router.errors import ConfigError, RouterError
@@ -97,6 +109,11 @@ class _Api:
             web.get(f"/dead/{name}/{{position:[0-9]+}}", self._dead_letter),
             web.post(f"/dead/{name}/replay", self._replay),
             web.post(f"/dead/{name}/discard", self._discard),
+            web.get("/replays", self._replays_of_all),
+            web.get(f"/replays/{name}", self._replays),
+            web.post(f"/replays/{name}", self._begin_replay),
+            web.post(f"/replays/{name}/stop", self._stop_replay),
+            web.post(f"/replays/{name}/resume", self._resume_replay),
             web.post(f"/pause/{name}", self._pause),
             web.post(f"/resume/{name}", self._resume),
             web.post("/reload", self._reload),
@@ -141,6 +158,23 @@ class _Api:
     async def _discard(self, request: web.Request) -> web.Response:
         count = await self._controls.letters.discard(_name(request), (await _order(request, Order)).choice)
         return _json(Done(f"{count} dead letters discarded", count))
+
+    async def _replays_of_all(self, _: web.Request) -> web.Response:
+        return _json(self._controls.replays.known())
+
+    async def _replays(self, request: web.Request) -> web.Response:
+        return _json(self._controls.replays.known(_name(request)))
+
+    async def _begin_replay(self, request: web.Request) -> web.Response:
+        return _json(await self._controls.replays.begin(_name(request), await _order(request, ReplayOrder)))
+
+    async def _stop_replay(self, request: web.Request) -> web.Response:
+        which = await _order(request, ReplayChoice)
+        return _json(await self._controls.replays.stop(_name(request), which.number))
+
+    async def _resume_replay(self, request: web.Request) -> web.Response:
+        which = await _order(request, ReplayChoice)
+        return _json(await self._controls.replays.resume(_name(request), which.number, which.per_second))
 
     async def _pause(self, request: web.Request) -> web.Response:
         self._controls.turn(_name(request), "paused")

@@ -12,7 +12,7 @@ from typing import cast
 
 import typer
 
-from router.cli import control, dead, decode, explain, inspect, journal, run
+from router.cli import control, dead, decode, explain, inspect, journal, replay, run
 from router.cli.logs import configure
 from router.config import BadConfig
 from router.errors import ConfigError, RouterError
@@ -26,6 +26,7 @@ OURS: dict[str, Callable[..., None] | typer.Typer] = {
     "explain": explain.explain,
     "pause": control.pause,
     "resume": control.resume,
+    "replay": replay.replay,
     "reload": control.reload,
     "run": run.run,
     "check": run.check,

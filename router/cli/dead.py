@@ -134,12 +134,12 @@ def _choice(
         kind=kind,
         since=None if since is None else moment(since),
         until=None if until is None else moment(until),
-        match=None if match is None else _mapping(match),
+        match=None if match is None else mapping(match),
         positions=None if positions is None else frozenset(positions),
     )
 
 
-def _mapping(text: str) -> dict[str, Any]:
+def mapping(text: str) -> dict[str, Any]:
     """Return a match as plain data; its fields and values are checked by the daemon."""
     try:
         root = read(text)

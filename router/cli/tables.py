@@ -16,6 +16,11 @@ def console() -> Console:
     return made if made.is_terminal else Console(width=_WIDTH)
 
 
+def errors() -> Console:
+    """Return a console for standard error."""
+    return Console(stderr=True)
+
+
 def table(name: str, *columns: str) -> Table:
     """Return an empty table whose first column, the name, is never cut."""
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False)

@@ -48,12 +48,16 @@ class Mistake(msgspec.Struct, frozen=True):
     problem: str
     hint: str = ""
 
+    def __str__(self) -> str:
+        place = f"{'.'.join(map(str, self.path))}: " if self.path else ""
+        return f"{place}{self.problem}{f' ({self.hint})' if self.hint else ''}"
+
 
 class BadPattern(RouterError):
     """A pattern with mistakes, all of them."""
 
     def __init__(self, mistakes: tuple[Mistake, ...]) -> None:
-        super().__init__("; ".join(m.problem for m in mistakes))
+        super().__init__("; ".join(str(mistake) for mistake in mistakes))
         self.mistakes = mistakes
 
 

@@ -23,7 +23,9 @@ from router.dispatch import Chunk
 from router.errors import Partial, Reject, Retry
 from router.event import Batch, Event
 from router.journal import Change, DeadLetter, Parked, Progress
+from router.journal.replay import Replay
 from router.plugin import Sink
+from router.rerun import Past
 from router.retry import Policy
 from router.testing import make_event
 
@@ -72,6 +74,12 @@ class Books:
 
     def marks(self) -> Mapping[str, int]:
         return {}
+
+    def replays(self) -> Sequence[Replay]:
+        return ()
+
+    async def past(self, replay: Replay, position: int, limit: int) -> Past:
+        raise AssertionError("there are no replays")
 
     async def take(self, limit: int) -> Chunk:
         await anyio.lowlevel.checkpoint()

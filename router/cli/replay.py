@@ -1,0 +1,156 @@
+"""`router replay`: deliver again what is past."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import quote
+
+import msgspec
+import typer
+from rich.progress import Progress
+
+from router.admin.controls import ReplayChoice, ReplayOrder, ReplayReport
+from router.cli import tables
+from router.cli.ask import ConfigFile, admin_of, ask
+from router.cli.dead import mapping
+from router.cli.selection import matching, moment
+from router.config import Admin, load
+from router.errors import RouterError
+from router.rehearsal import Rehearsal, rehearse
+
+INTERRUPTED = 130
+Many = list[ReplayReport]
+
+
+def replay(
+    config: ConfigFile,
+    subscription: Annotated[str, typer.Argument(help="department/name", metavar="[SUB]")] = "",
+    since: Annotated[
+        str, typer.Option(help="What was stored since: 2026-11-24T08:00Z, or 2h ago. Begins a replay.")
+    ] = "",
+    until: Annotated[str, typer.Option(help="What was stored before.")] = "",
+    match: Annotated[str, typer.Option(help="Only what matches, too, as in a config: '{region: cn-hangzhou}'.")] = "",
+    per_second: Annotated[
+        float | None, typer.Option(min=0.001, help="Events that are tried in a second at most; 100 if not said.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only count, and show some; by the config as the file has it now.")
+    ] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until it is over, and show progress.")] = False,
+    stop: Annotated[bool, typer.Option("--stop", help="Stop the replays of SUB, or the one with --number.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the last replay of SUB that was stopped, or with --number.")
+    ] = False,
+    number: Annotated[int | None, typer.Option(help="Which replay to stop, to resume or to wait for.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Deliver again what a subscription is past, through its match and steps of today, under the same ids.
+
+    Without --since, --stop or --resume it lists replays. A replay goes on after a restart of the daemon, leaves the
+    way to what is new, and waits while the subscription is paused or its destination is down. Parked events are left to
+    their next try, dead letters of the range get another life. Files get the events appended again.
+
+    Example: router replay config/full.yaml sales/resend --since 2026-11-24T08:00Z --until 2h --per-second 50
+    """
+    if sum((bool(since), stop, resume)) > 1:
+        raise typer.BadParameter("one of --since, --stop and --resume at a time")
+    if (since or stop or resume or wait) and not subscription:
+        raise typer.BadParameter("which subscription? (router replay CONFIG DEPT/NAME ...)")
+    if not since and (until or match or dry_run):
+        raise typer.BadParameter("--until, --match and --dry-run go with --since")
+    if dry_run:
+        _show_rehearsal(_rehearsed(config, subscription, since, until, match), per_second or 100.0, as_json=as_json)
+        return
+    admin, path = admin_of(config), f"/replays/{quote(subscription)}" if subscription else "/replays"
+    if since:
+        order = ReplayOrder(
+            since=moment(since),
+            until=moment(until) if until else None,
+            match=mapping(match) if match else None,
+            per_second=per_second or 100.0,
+        )
+        reports = [msgspec.json.decode(ask(admin, "POST", path, order), type=ReplayReport)]
+        number = reports[0].replay.number
+    elif stop or resume:
+        choice = ReplayChoice(number=number, per_second=per_second if resume else None)
+        reports = msgspec.json.decode(ask(admin, "POST", f"{path}/{'stop' if stop else 'resume'}", choice), type=Many)
+    else:
+        reports = msgspec.json.decode(ask(admin, "GET", path), type=Many)
+    _show(reports, as_json=as_json)
+    if wait and not _wait_over(admin, path, number):
+        raise typer.Exit(1)
+
+
+def _show(reports: Sequence[ReplayReport], *, as_json: bool) -> None:
+    if as_json:
+        for report in reports:
+            print(msgspec.json.encode(report).decode())
+        return
+    columns = ("subscription", "state", "done", "of", "delivered", "parked", "dead", "filtered", "waiting", "gone")
+    table = tables.table("number", *columns, "a second", "note")
+    for report in reports:
+        one = report.replay
+        counts = [str(getattr(one, column)) for column in columns[4:]]
+        said = "; ".join(text for text in (report.waits, report.note or one.note) if text)
+        passed, every = str(one.position - one.first), str(one.end - one.first)
+        row = (str(one.number), report.subscription, one.state, passed, every, *counts)
+        table.add_row(*row, f"{one.per_second:g}", tables.plain(said))
+    tables.console().print(table)
+
+
+def _wait_over(admin: Admin, path: str, number: int | None) -> bool:
+    """Show progress until the replay (or all) is over; say whether none was stopped."""
+    shown = Progress(disable=not sys.stderr.isatty(), console=tables.errors())
+    try:
+        with shown:
+            bar = shown.add_task("replayed", total=None)
+            while True:
+                reports = msgspec.json.decode(ask(admin, "GET", path), type=Many)
+                mine = [one.replay for one in reports if number in {None, one.replay.number}]
+                done, every = sum(one.position - one.first for one in mine), sum(one.end - one.first for one in mine)
+                shown.update(bar, completed=done, total=every)
+                if shown.disable:
+                    print(f"{done} of {every} positions", file=sys.stderr, flush=True)
+                if all(one.state != "running" for one in mine):
+                    return all(one.state == "done" for one in mine)
+                time.sleep(1)
+    except KeyboardInterrupt:
+        print("it goes on without you: --stop stops it", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _rehearsed(config: Path, subscription: str, since: str, until: str, match: str) -> Rehearsal:
+    loaded = load(config, os.environ)
+    condition = matching(match or "{}", loaded.decoder)
+    shown = Progress(disable=not sys.stderr.isatty(), console=tables.errors(), transient=True)
+    with shown:
+        bar = shown.add_task("reading", total=None)
+        pulse: Callable[[int, int], object] = lambda done, every: shown.update(bar, completed=done, total=every)  # noqa: E731
+        return rehearse(
+            loaded,
+            subscription,
+            since=moment(since),
+            until=moment(until) if until else None,
+            match=condition,
+            pulse=pulse,
+        )
+
+
+def _show_rehearsal(told: Rehearsal, per_second: float, *, as_json: bool) -> None:
+    if as_json:
+        print(msgspec.json.encode(told).decode())
+        return
+    if told.first >= told.end:
+        raise RouterError(f"{told.subscription} is past nothing that was stored within that time")
+    print(
+        f"{told.events} events would go out, {told.filtered} not; {told.waiting} are parked already, and the steps "
+        f"fail on {told.failing} (positions {told.first} to {told.end - 1}; the journal begins at {told.tail}); "
+        f"{told.events / per_second:.0f} s at {per_second:g} a second"
+    )
+    for sample in told.samples:
+        print(bytes(sample).decode())

@@ -1,0 +1,104 @@
+"""A rehearsal of a replay: what it would deliver, counted and sampled from the journal, and nothing is sent.
+
+It goes by the config as the file has it now, so that a new match or new steps can be tried on recorded traffic before
+the daemon is told of them. Reads beside a daemon that may be running.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import msgspec
+
+from router.config.model import Config
+from router.config.plan import subscriptions
+from router.errors import Reject, RouterError
+from router.event import Event, Message
+from router.hint import nearest
+from router.intake import event_of
+from router.journal import Held
+from router.journal.seek import seek_now
+from router.match import ALWAYS, Condition, Routes
+from router.steps import apply
+
+Pulse = Callable[[int, int], object]
+"""Told now and then how many positions were looked at, and of how many."""
+
+
+class Rehearsal(msgspec.Struct, frozen=True, kw_only=True):
+    """What a replay of positions from `first` to before `end` would do.
+
+    `events` would go out, `filtered` are not wanted, steps fail on `failing`, and `waiting` are parked already.
+    `samples` are the first events as they would go out, flat JSON.
+    """
+
+    subscription: str
+    first: int
+    end: int
+    tail: int
+    events: int
+    filtered: int
+    failing: int
+    waiting: int
+    samples: tuple[msgspec.Raw, ...]
+
+
+def rehearse(
+    config: Config,
+    name: str,
+    *,
+    since: float,
+    until: float | None,
+    match: Condition = ALWAYS,
+    samples: int = 3,
+    pulse: Pulse = lambda _done, _all: None,
+) -> Rehearsal:
+    """Go through a range (Unix seconds); raises `RouterError` without a journal or such a subscription. Blocks."""
+    planned = {one.name: one for one in subscriptions(config)}
+    if name not in planned:
+        raise RouterError(f"no subscription `{name}` ({nearest(name, planned)})")
+    one = planned[name]
+    wanted = Routes([one.route], config.decoder).wanted
+    events = filtered = failing = waiting = 0
+    shown: list[msgspec.Raw] = []
+    with config.journal.inspect(Path(config.state), partial(_restore, config)) as journal:
+        tail, progress = journal.tail, journal.progress.get(name)
+        past = progress.position if progress else journal.head
+        first = seek_now(tail, past, since, journal.stored_at)
+        end = past if until is None else seek_now(tail, past, until, journal.stored_at)
+        parked = journal.held.get(name, Held({}, {})).parked
+        for segment in journal.segments(first) if first < end else ():
+            if segment.first >= end:
+                break
+            pulse(segment.first - first, end - first)
+            for position, event in enumerate(segment.events, segment.first):
+                if not first <= position < end:
+                    continue
+                out = apply(one.subscription.steps, event) if wanted(event) and match.matches(event) else None
+                if out is None:
+                    filtered += 1
+                elif position in parked:
+                    waiting += 1
+                elif isinstance(out, Reject):
+                    failing += 1
+                else:
+                    events += 1
+                    if len(shown) < samples:
+                        shown.append(msgspec.Raw(out.json()))
+    return Rehearsal(
+        subscription=name,
+        first=first,
+        end=max(first, end),
+        tail=tail,
+        events=events,
+        filtered=filtered,
+        failing=failing,
+        waiting=waiting,
+        samples=tuple(shown),
+    )
+
+
+def _restore(config: Config, message: Message, source: str, name: str) -> Event:
+    return event_of(config.decoder, message, source, name)
