@@ -6,7 +6,7 @@ first, what is in flight is delivered and committed within the grace, and the jo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from msgspec.structs import asdict, replace
 from router.admin.explanation import Explanation
 from router.admin.server import admin
 from router.admin.status import Status
+from router.beginning import beginnings
 from router.breaker import BreakerPolicy
 from router.config.model import Config
 from router.config.plan import Plan, Planned, plan, subscriptions
@@ -54,9 +55,16 @@ class Engine:
     """Everything between the sources and the sinks, wired from a config over an open journal."""
 
     def __init__(
-        self, config: Config, partition: Partition, tasks: TaskGroup, again: Again | None = None, front: Command = FRONT
+        self,
+        config: Config,
+        partition: Partition,
+        tasks: TaskGroup,
+        again: Again | None = None,
+        front: Command = FRONT,
+        starts: Mapping[str, int] | None = None,
     ) -> None:
         self.config = config
+        self._starts = starts or {}
         self._again = again
         self.partition = partition
         self.intake = Intake(config.decoder, partition.append)
@@ -96,11 +104,11 @@ class Engine:
         return Subscriber(planned, feed, delivery)
 
     def _start(self, planned: Planned) -> Progress:
-        """Return where a subscription goes on: where it was, or from now on if it is new."""
+        """Return where a subscription goes on: where it was, or from now on if it is new and wishes nothing else."""
         old = self.partition.progress(planned.name)
         if old is None:
-            head = self.partition.head
-            progress = Progress(position=head, since=head, pattern=planned.pattern)
+            first = max(self._starts.get(planned.name, self.partition.head), self.partition.tail)
+            progress = Progress(position=first, since=first, pattern=planned.pattern)
         elif old.pattern != planned.pattern:
             dead = self.partition.statistics().dead.get(planned.name, 0)
             progress = Progress(
@@ -146,6 +154,7 @@ class Engine:
                 self._leaving[name] = self._subscribers[name].planned
                 self._subscribers[name].drain(self.partition.head)
                 self._tasks.start_soon(self._drain, self._subscribers[name], drain)
+            self._starts = await beginnings(config, self.partition)
             self.config = config
             self._subscribe(subscriptions(config))
             self.supply(must_start=False)
@@ -279,7 +288,7 @@ async def serve(
         config.journal.open(Path(config.state), partial(_restore, config)) as partition,
         anyio.create_task_group() as tasks,
     ):
-        engine = Engine(config, partition, tasks, again, front)
+        engine = Engine(config, partition, tasks, again, front, await beginnings(config, partition))
         tasks.start_soon(_note_idle, engine)
         tasks.start_soon(_follow_hangups, engine, hangups)
         async with admin(config.admin.listen, config.admin.token, engine):

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 
 import msgspec
 import typer
 
+from router.config.moment import moment as moment_of
 from router.config.nodes import BadText, read
 from router.config.problem import BadConfig, Problems
-from router.config.quantity import seconds
 from router.config.specials import condition
 from router.config.walk import Walk
 from router.event import Event
@@ -47,14 +46,9 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
 def moment(text: str) -> float:
     """Return the Unix seconds of `2026-11-24T08:00Z` (UTC if it names no zone) or of `2h`, so long ago."""
     try:
-        return time.time() - seconds(text)
-    except ValueError:
-        pass
-    try:
-        when = datetime.fromisoformat(text)
+        return moment_of(text, time.time())
     except ValueError as error:
-        raise typer.BadParameter(f"{text}: a time is written 2026-11-24T08:00Z, or 2h for two hours ago") from error
-    return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+        raise typer.BadParameter(str(error)) from error
 
 
 def matching(text: str, decoder: Decoder) -> Condition:

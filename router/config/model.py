@@ -10,6 +10,7 @@ from typing import Annotated, TypeAlias
 import msgspec
 from msgspec import Meta
 
+from router.config.moment import moment
 from router.errors import ConfigError
 from router.journal import Journal
 from router.match import ALWAYS, Condition
@@ -89,6 +90,15 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
     steps: tuple[Step, ...] = ()
     to: Annotated[Sink, Meta(description="a sink, such as `{type: file, path: results.jsonl}`")]
     delivery: Delivery = Delivery()
+    start: str = "now"
+    """Where it begins when it is new: `now`, `earliest`, a time, or how long ago; at what was stored since."""
+
+    def __post_init__(self) -> None:
+        if self.start not in {"now", "earliest"}:
+            try:
+                moment(self.start, 0.0)
+            except ValueError as error:
+                raise ConfigError("start", str(error), "or `now`, or `earliest`") from error
 
 
 class Department(msgspec.Struct, frozen=True, kw_only=True):

@@ -224,6 +224,31 @@ async def test_sources_come_and_go_with_a_reload() -> None:
     assert (sorted(Tap.started[:2]), Tap.started[2:]) == (["a", "b"], ["c"])
 
 
+@pytest.mark.parametrize(
+    ("start", "got"),
+    [("now", ["three"]), ("earliest", ["one", "two", "three"]), ("1h", ["one", "two", "three"]), ("0s", ["three"])],
+)
+async def test_a_new_subscription_begins_where_it_is_told_to_and_only_when_it_is_new(
+    start: str, got: list[str]
+) -> None:
+    def told(subscriptions: dict[str, dict[str, Any] | None]) -> Config:
+        made = config(subscriptions)
+        subs = {n: msgspec.structs.replace(s, start=start) for n, s in made.departments["d"].subscriptions.items()}
+        return msgspec.structs.replace(made, departments={"d": Department(accounts=("*",), subscriptions=subs)})
+
+    async with running(config({"all": None})) as engine:
+        await say(engine, "one", "two")
+        await anyio.sleep(10)
+        time.sleep(0.01)  # noqa: ASYNC251 - the wall clock must move
+        await engine.reload(told({"all": None, "new": None}))
+        await say(engine, "three")
+        await anyio.sleep(10)
+        status = engine.status().subscriptions["d/new"]
+    assert Box.got["all"] == ["one", "two", "three"]
+    assert Box.got["new"] == got
+    assert (status.journalled, status.delivered, status.balance) == (len(got), len(got), 0)
+
+
 async def test_a_dropped_subscription_that_comes_back_starts_from_now() -> None:
     async with running(config({"all": None, "some": None})) as engine:
         await say(engine, "one")

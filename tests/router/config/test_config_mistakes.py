@@ -159,6 +159,13 @@ def test_mistake_in_a_plugin(fields: str, place: str, problem: str, hint: str, s
             "such as 1s",
         ),
         (
+            "departments: {a: {accounts: ['*'], subscriptions: {s: {to: {type: fake}, start: yesterday}}}}",
+            5,
+            "departments.a.subscriptions.s.start",
+            "yesterday: a time is written 2026-11-24T08:00Z",
+            "or `now`, or `earliest`",
+        ),
+        (
             """
             departments:
               a:
