@@ -18,7 +18,8 @@ LAYERS = [
     {"window", "rerun", "books", "agenda", "retry", "breaker", "valve", "settlement", "preparation"},
     {"tally", "revival", "replaying", "delivery"},
     {"config", "admin"},
-    {"beginning", "running", "supply", "letters", "replays", "figures", "rehearsal", "explain", "service"},
+    {"beginning", "running", "supply", "letters", "replays", "figures", "rehearsal"},
+    {"trial", "shadow", "explain", "service"},
     {"cli"},
 ]
 """The packages and modules of `router`, from the bottom up; within one layer, imports may go across but not round."""

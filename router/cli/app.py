@@ -12,7 +12,7 @@ from typing import cast
 
 import typer
 
-from router.cli import control, dead, decode, explain, inspect, journal, replay, run
+from router.cli import control, dead, decode, explain, inspect, journal, replay, run, trial
 from router.cli.logs import configure
 from router.config import BadConfig
 from router.errors import ConfigError, RouterError
@@ -27,6 +27,7 @@ OURS: dict[str, Callable[..., None] | typer.Typer] = {
     "pause": control.pause,
     "resume": control.resume,
     "replay": replay.replay,
+    "test": trial.trial,
     "reload": control.reload,
     "run": run.run,
     "check": run.check,

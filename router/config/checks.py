@@ -59,6 +59,18 @@ def check_workers(built: Mapping[Path, Any], problems: Problems) -> None:
             problems.add((*path, "workers"), "a source of this type runs in one process only", "remove `workers`")
 
 
+def check_tests(built: Mapping[Path, Any], problems: Problems) -> None:
+    """Refuse tests that speak of subscriptions and sources that are not there."""
+    owners = {path: value for path, value in built.items() if path[:1] == ("departments",)}
+    names = [f"{path[1]}/{path[3]}" for path in owners if len(path) == 4 and path[2] == "subscriptions"]  # noqa: PLR2004
+    sources = [str(path[1]) for path in built if len(path) == 2 and path[0] == "sources"]  # noqa: PLR2004
+    for path, value in built.items():
+        if len(path) == 5 and path[0] == "tests" and path[3] == "subscriptions" and value not in names:  # noqa: PLR2004
+            problems.add(path, f"there is no subscription `{value}`", nearest(value, names))
+        elif len(path) == 3 and path[0] == "tests" and path[2] == "source" and value and value not in sources:  # noqa: PLR2004
+            problems.add(path, f"there is no source `{value}`", nearest(value, sources))
+
+
 def check_admin(built: Mapping[Path, Any], problems: Problems) -> None:
     """Refuse an admin API that other machines can reach and that has no token."""
     admin: Admin = built.get(("admin",), Admin())

@@ -109,6 +109,22 @@ class Department(msgspec.Struct, frozen=True, kw_only=True):
     subscriptions: dict[Name, Subscription] = {}
 
 
+class Expectation(msgspec.Struct, frozen=True, kw_only=True):
+    """What must become of a message: where it goes (`department/name`), and texts of its fields."""
+
+    subscriptions: tuple[str, ...] | None = None
+    fields: dict[str, str] = {}
+
+
+class Trial(msgspec.Struct, frozen=True, kw_only=True):
+    """A test of a config: a message as it would come, by the first source unless another is named."""
+
+    name: str
+    message: str
+    source: str = ""
+    expect: Expectation
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """One router. `plugins` are folders with drop-ins; `state` is the folder of the journal."""
 
@@ -123,3 +139,5 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     decoder: Decoder
     sources: Annotated[dict[Name, Source], Meta(min_length=1, description="at least one source")]
     departments: Annotated[dict[Name, Department], Meta(min_length=1, description="at least one department")]
+    tests: tuple[Trial, ...] = ()
+    """What `router test` looks at."""
