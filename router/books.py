@@ -34,6 +34,14 @@ class Books(Protocol):
         """Return the positions that the sink keeps of itself."""
         ...
 
+    def head(self) -> int:
+        """Return the position that the next event of the journal will get."""
+        ...
+
+    async def flush(self) -> None:
+        """Make all that was committed durable; raises `Retry` when it could not be."""
+        ...
+
     def replays(self) -> Sequence[Replay]:
         """Return the replays as they were committed last, in the order of their numbers."""
         ...

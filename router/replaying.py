@@ -17,7 +17,7 @@ from router.agenda import Agenda, Work
 from router.bell import Bell
 from router.books import Books
 from router.breaker import Rate
-from router.errors import RouterError
+from router.errors import Retry, RouterError
 from router.journal.replay import Replay
 from router.match import BadPattern
 from router.plugin import Step
@@ -122,12 +122,17 @@ class Replaying:
         """Go through a replay until it is stopped, or all of it is settled."""
         rate = Rate(rerun.replay.per_second)
         size = max(1, min(self._policy.batch * self._policy.in_flight, int(rerun.replay.per_second * SMOOTH)))
+        head = self._books.head() if self._policy.single else 0
+        while not rerun.closed and self._tally.progress.position < head:
+            await self._bell.wait(SMOOTH)  # what a crash left of what is new comes first, or nobody knows what is there
         while not rerun.closed and rerun.taken < rerun.replay.end:
             letters, started = self._tally.letters_moved, anyio.current_time()
             past = await self._books.past(rerun.replay, rerun.taken, READ)
             await anyio.sleep(anyio.current_time() - started)  # others have half of the time, however little is wanted
             for part in past.parts(size):
                 await self._wait_turn(rerun, rate, len(part.events))
+                if self._policy.single and part.events:
+                    await self._wait_alone(rerun)
                 if rerun.closed or letters != self._tally.letters_moved:
                     break  # what was read is no longer so
                 self._hand_out(rerun, part)
@@ -143,6 +148,22 @@ class Replaying:
         ready = now + rate.wait(events, now)
         while not rerun.closed and (now := anyio.current_time()) < ready:
             await self._bell.wait(ready - now)
+
+    async def _wait_alone(self, rerun: Rerun) -> None:
+        """Wait until nothing else is out, and all is on disk that was.
+
+        A sink that keeps its positions knows what a crash left beyond them by its order, which is that of what is new.
+        """
+        while not rerun.closed:
+            while not rerun.closed and (rerun.open or not self._tally.idle or self._tally.reviving):
+                await self._bell.wait(SMOOTH)
+            try:
+                await self._books.flush()
+            except Retry:  # the journal cannot write now
+                await self._bell.wait(1.0)
+                continue
+            if self._tally.idle and not self._tally.reviving:
+                return
 
     def _hand_out(self, rerun: Rerun, part: Past) -> None:
         """Put what the steps leave of a part on the agenda."""

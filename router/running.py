@@ -40,10 +40,15 @@ class Books:
         self.parked = partial(partition.parked, name)
         self.marks = partial(partition.marks, name)
         self.replays = partial(partition.replays, name)
+        self.flush = partition.flush
         self._name = name
         self._partition = partition
         self._decoder = decoder
         self._wanted = Routes([planned.route], decoder).wanted
+
+    def head(self) -> int:
+        """Return the position that the next event of the journal will get."""
+        return self._partition.head
 
     async def past(self, replay: Replay, position: int, limit: int) -> Past:
         """Return what a replay wants from a position on, of about `limit` events; raises `BadPattern`."""

@@ -53,7 +53,8 @@ def replay(
 
     Without --since, --stop or --resume it lists replays. A replay goes on after a restart of the daemon, leaves the
     way to what is new, and waits while the subscription is paused or its destination is down. Parked events are left to
-    their next try, dead letters of the range get another life. Files get the events appended again.
+    their next try, dead letters of the range get another life. Files get the events appended again; a crash
+    meanwhile may append the last of them twice, but nothing that is new.
 
     Example: router replay config/full.yaml sales/resend --since 2026-11-24T08:00Z --until 2h --per-second 50
     """

@@ -59,6 +59,12 @@ class Books:
         self.wake = anyio.Event()
         """Set it after adding chunks to books that are in use."""
 
+    def head(self) -> int:
+        return max(self.journal, default=0) + 1
+
+    async def flush(self) -> None:
+        await anyio.lowlevel.checkpoint()
+
     def replays(self) -> Sequence[Replay]:
         return list(self.jobs.values())
 

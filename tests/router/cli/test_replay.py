@@ -144,8 +144,10 @@ async def test_a_replay_goes_on_after_kills_and_loses_nothing(tmp_path: Path) ->
             assert (await anyio.to_thread.run_sync(daemon.verify))["ok"]
 
 
-async def test_a_file_gets_each_replayed_event_once_across_kills(tmp_path: Path) -> None:
-    """And each new one, that came meanwhile."""
+async def test_while_a_replay_goes_into_a_file_kills_double_no_new_event_and_few_that_are_replayed(
+    tmp_path: Path,
+) -> None:
+    """No more than what was handed out at once, a quarter of a second's worth, for each kill."""
     with running(tmp_path, departments("http://127.0.0.1:1/")) as daemon:
         await post(daemon.url, range(300), {})
         await anyio.to_thread.run_sync(daemon.wait_settled, "a/file")
@@ -159,9 +161,9 @@ async def test_a_file_gets_each_replayed_event_once_across_kills(tmp_path: Path)
         await until_over(daemon, "a/file")
         await anyio.to_thread.run_sync(daemon.wait_settled, "a/file")
         counts = Counter(line["env_id"] for line in daemon.lines("all.jsonl"))
-        assert {n for n, count in counts.items() if count == 2} == {str(n) for n in range(300)}
         assert {n for n, count in counts.items() if count == 1} == {str(n) for n in range(1000, 1150)}
-        assert len(counts) == 450
+        assert {n for n, count in counts.items() if count > 1} == {str(n) for n in range(300)}
+        assert sum(counts[str(n)] - 2 for n in range(300)) <= 3 * 50
         assert daemon.verify()["ok"]
 
 
