@@ -97,6 +97,7 @@ class Figures:
             matched=delivery.matched,
             oldest_pending_seconds=self._age(delivery),
             call_seconds=valve.latency.snapshot(),
+            replaying=sum(one.left for one in delivery.replaying.all if one.state == "running"),
         )
 
     def _age(self, delivery: Delivery) -> float:

@@ -150,6 +150,7 @@ _GAUGES = {
     "dead": "Events given up on, the discarded ones included; replaying takes them out.",
     "pending": "Events not settled yet: those that wait in the journal and those under way.",
     "in_flight": "Events that are with the destination now.",
+    "replaying": "Positions of the journal that its replays have yet to go through.",
     "concurrency": "Calls that may be under way at once.",
     "live": "1 while it is fed from memory; 0 while it lags and reads the journal.",
     "alarm": "1 while its oldest pending event waits for longer than its alarm_after.",

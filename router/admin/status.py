@@ -57,6 +57,8 @@ class SubscriptionStatus(msgspec.Struct, frozen=True):
     matched: int = 0
     oldest_pending_seconds: float = 0.0
     call_seconds: Latencies = Latencies()
+    replaying: int = 0
+    """Positions that its replays have yet to go through."""
     draining: bool = False
     """Whether it was removed, and goes as soon as it has delivered what it had."""
     alarm: bool = False
