@@ -60,7 +60,7 @@ class QueueAccess(NamedTuple):
             raise ConfigError("access_key_id", "a key needs its id and its secret", f"give one of: {_KEYS}")
         if self.credentials_file is not None:
             try:
-                CredentialsFile(self.credentials_file).current()
+                CredentialsFile(self.credentials_file, _silent).current()
             except CredentialsError as error:
                 raise ConfigError("credentials_file", str(error), "JSON {AccessKeyId, AccessKeySecret, ...}") from error
         if self.credentials_uri is not None:
@@ -77,12 +77,16 @@ class QueueAccess(NamedTuple):
             if self.credentials_uri is not None:
                 keys = await stack.enter_async_context(_kept_fresh(self.credentials_uri, complain))
             elif self.credentials_file is not None:
-                keys = CredentialsFile(self.credentials_file)
+                keys = CredentialsFile(self.credentials_file, complain)
             else:
                 keys = Credentials(self.access_key_id, self.access_key_secret, self.security_token)
             yield await stack.enter_async_context(
                 open_queue(self.endpoint, self.queue, keys, retries=retries, region=region)
             )
+
+
+def _silent(_kind: str, **_details: object) -> None:
+    """Take no note: what is wrong with a file that is only checked is raised."""
 
 
 def access_of(plugin: Source | Sink) -> QueueAccess:

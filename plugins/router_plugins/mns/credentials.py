@@ -9,11 +9,8 @@ from pathlib import Path
 from typing import Protocol
 
 import msgspec
-import structlog
 
 from router import RouterError, Secret
-
-_log = structlog.get_logger(__name__)
 
 
 class CredentialsError(RouterError):
@@ -30,6 +27,14 @@ class Credentials(msgspec.Struct, frozen=True):
     def current(self) -> Credentials:
         """Return itself: this key stays."""
         return self
+
+
+class Complain(Protocol):
+    """Counts a kind of trouble, and logs it with details now and then (`Complaints`)."""
+
+    def __call__(self, kind: str, /, **details: object) -> None:
+        """Take note of one."""
+        ...
 
 
 class Keys(Protocol):
@@ -75,12 +80,13 @@ class CredentialsFile:
     """A JSON file `{AccessKeyId, AccessKeySecret, SecurityToken, Expiration}`, read again whenever it has changed.
 
     It is looked at before every request, so a new key is in use at once; whoever rotates it replaces it before
-    `Expiration` (ISO 8601 with zone). A file that cannot be read leaves the last key in use until that expires.
-    `now` is in Unix seconds.
+    `Expiration` (ISO 8601 with zone). A file that cannot be read leaves the last key in use until that expires, and is
+    complained of as `refresh_failed`. `now` is in Unix seconds.
     """
 
-    def __init__(self, path: Path, *, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, path: Path, complain: Complain, *, now: Callable[[], float] = time.time) -> None:
         self._path = path
+        self._complain = complain
         self._now = now
         self._seen: tuple[int, int, int] | None = None
         self._document: Document | None = None
@@ -92,7 +98,7 @@ class CredentialsFile:
         except (OSError, ValueError) as error:
             if self._document is None:
                 raise CredentialsError(f"{self._path}: {_reason(error)}") from error
-            _log.warning("credentials file not readable, the last key stays", path=str(self._path), error=str(error))
+            self._complain("refresh_failed", path=str(self._path), error=_reason(error))
         document = self._document
         if document is None:
             raise CredentialsError(f"{self._path}: holds no access key")

@@ -30,8 +30,8 @@ class MnsQueue(Source, frozen=True, kw_only=True):
     Counts: `lost_lease` (deleted too late: the message comes again and is dropped as a duplicate), `delete_failed`
     (likewise), `lease_extended` (hidden longer, as storing takes long), `unreadable` (an answer that is no XML: after
     it, messages are received one by one for a while, so that one of them holds up no others), `no_credentials`
-    (no access key that is still good), `refresh_failed` (no new one from `credentials_uri`; the last may still be
-    good), `extend_failed`, `unavailable` (the router could not store), `refused` (the service said no),
+    (no access key that is still good), `refresh_failed` (no new one from the file or the address; the last may
+    still be good), `extend_failed`, `unavailable` (the router could not store), `refused` (the service said no),
     `unreachable`, `early_empty` (the service did not wait: too many long polls on the queue).
     """
 
