@@ -85,7 +85,7 @@ class QueueAccess(NamedTuple):
             )
 
 
-def _silent(_kind: str, **_details: object) -> None:
+def _silent(_kind: str, /, **_details: object) -> None:
     """Take no note: what is wrong with a file that is only checked is raised."""
 
 

@@ -26,7 +26,7 @@ class Complaints:
         self._silent_until: dict[str, float] = {}
         self._unsaid: dict[str, int] = {}
 
-    def __call__(self, kind: str, **details: object) -> None:
+    def __call__(self, kind: str, /, **details: object) -> None:
         """Count `kind` once; `details` go to the log if this one is logged."""
         self._count(kind)
         now = self._now()

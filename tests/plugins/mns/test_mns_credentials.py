@@ -20,7 +20,7 @@ def nothing_counted() -> None:
     COUNTED.clear()
 
 
-def complain(kind: str, **_details: object) -> None:
+def complain(kind: str, /, **_details: object) -> None:
     COUNTED.append(kind)
 
 
