@@ -59,6 +59,7 @@ def cases(options: Namespace) -> Mapping[str, Case]:
         f"{options.others} alone": many(0, ""),
         f"{options.others}, and {options.lagging} slow": many(options.lagging, "slow"),
         f"{options.others}, and {options.lagging} dead": many(options.lagging, "dead"),
+        f"{options.others}, and {options.lagging} draining": many(options.lagging, "draining"),
     }
 
 
@@ -100,8 +101,8 @@ BENCHMARK = Benchmark(
     how=(
         "The journal holds a million events (`--behind`). Some keep up and write what is pushed to files, over 128 "
         "connections as fast as it is answered, from three seconds after the start; others begin at the first event. "
-        "`slow` ones write 50 events a second to a file, `dead` ones have a webhook that nobody answers, a `draining` "
-        "one writes as fast as it can. Alone: the same journal, without those."
+        "`slow` ones write 50 events a second to a file, `dead` ones have a webhook that nobody answers, `draining` "
+        "ones write as fast as they are let. Alone: the same journal, without those."
     ),
     columns=(
         Column("results/s"),
