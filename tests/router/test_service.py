@@ -305,7 +305,7 @@ async def test_what_drains_and_is_in_the_config_again_goes_on_as_if_nothing_had_
         Box.down.clear()
         await anyio.sleep(900)
         status = engine.status().subscriptions["d/some"]
-    assert Box.got["some"] == ["one", "two", "three"]
+    assert sorted(Box.got["some"]) == ["one", "three", "two"]  # "one" is in its pause when the others may go
     assert (status.draining, status.delivered, status.pending, status.balance) == (False, 3, 0, 0)
 
 
