@@ -62,7 +62,7 @@ def measure(case: Case, ground: Ground) -> Mapping[str, float]:
     return {
         "events/s": start / took,
         "lines/s": start / took * case.matching,
-        "CPU us an event": used / start * 1e6,
+        "CPU us an event": used / max(start, 1) * 1e6,  # few events may be gone before anyone looks
         "peak MiB": peak,
         **ledger.figures(),
     }

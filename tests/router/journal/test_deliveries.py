@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections.abc import Generator
 from pathlib import Path
 
 import anyio
@@ -28,8 +29,20 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+connections: list[sqlite3.Connection] = []
+"""What a test opened."""
+
+
+@pytest.fixture(autouse=True)
+def closing() -> Generator[None]:
+    yield
+    while connections:
+        connections.pop().close()
+
+
 def opened() -> Deliveries:
     sql = sqlite3.connect(":memory:", isolation_level=None)
+    connections.append(sql)
     sql.executescript(SCHEMA)
     return Deliveries(sql)
 
