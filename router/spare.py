@@ -15,7 +15,7 @@ from typing import Protocol
 import anyio
 import anyio.lowlevel
 
-SHARE = 9
+SHARE = 19
 """How many times as long as a piece of work took the others have, while they want it."""
 LONGEST = 0.25
 """Seconds that a turn is waited for at most, however long the piece before took."""
