@@ -23,6 +23,7 @@ from router.journal.report import CheckReport
 from router.journal.upkeep import Identify, Upkeep
 from router.journal.writer import Writer
 from router.units import Duration, Size
+from router.worker import Worker
 
 
 class SqliteJournal(Journal, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -42,9 +43,15 @@ class SqliteJournal(Journal, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     async def open(self, state: Path, restore: Restore) -> AsyncGenerator[Partition]:
         """Open or create the file; raises `ConfigError` if another process has it or it cannot be read."""
         path = state / "journal.db"
-        with _lock(state), closing(Database(path)) as database, closing(Database(path, readonly=True)) as reader:
+        limits = Limits(self.quota, self.retention, self.retention_size, self.duplicates)
+        with (
+            _lock(state),
+            closing(Database(path)) as database,
+            closing(Database(path, readonly=True)) as reader,
+            Worker("journal") as worker,
+        ):
             ledger = Ledger(database.records)
-            writer = Writer(Limits(self.quota, self.retention, self.retention_size, self.duplicates), database, ledger)
+            writer = Writer(limits, database, ledger, worker)
             await writer.recall()
             partition = SqlitePartition(writer, ledger, reader, restore)
             async with anyio.create_task_group() as tasks:

@@ -18,6 +18,7 @@ import msgspec
 import structlog
 from anyio import to_thread
 
+from router.bell import Bell
 from router.errors import Retry
 from router.event import Event
 from router.journal import Follower, Segment
@@ -27,6 +28,7 @@ from router.journal.duplicates import DuplicateWindow, keyed
 from router.journal.housekeeping import HURRY, Housekeeping, Limits
 from router.journal.ledger import Ledger, Unwritten
 from router.latency import Latencies, Latency
+from router.worker import Worker
 
 GROUP = 4096
 """Events in one commit at most."""
@@ -68,7 +70,7 @@ class _Group(msgspec.Struct, frozen=True):
 class Writer:
     """Writes what is appended, and what the ledger has not written yet."""
 
-    def __init__(self, limits: Limits, database: Database, ledger: Ledger) -> None:
+    def __init__(self, limits: Limits, database: Database, ledger: Ledger, worker: Worker) -> None:
         self.limits = limits
         self.head = database.head()
         self.tail = database.tail()
@@ -86,10 +88,11 @@ class Writer:
         self.follower: Follower | None = None
         self._database = database
         self._ledger = ledger
+        self._worker = worker
         self._window = DuplicateWindow(limits.duplicates, keyed(database.prints.secret()))
         self._closed = anyio.Event()
         self._waiting: deque[_Waiting] = deque()
-        self._wake = anyio.Event()
+        self._bell = Bell()
         self._housekeeping = Housekeeping(limits)
         self._noted = 0.0
         self._latency = Latency()
@@ -117,7 +120,7 @@ class Writer:
 
     def wake(self) -> None:
         """Say that the ledger has something to write."""
-        self._wake.set()
+        self._bell.ring()
 
     async def append(self, events: Sequence[Event]) -> None:
         """Return when the events are safe, and with them all that was in the ledger if there are none."""
@@ -125,7 +128,7 @@ class Writer:
             raise Retry("the journal's writer has ended")
         waiting = _Waiting(events)
         self._waiting.append(waiting)
-        self._wake.set()
+        self._bell.ring()
         await waiting.done.wait()
         if waiting.error:
             raise waiting.error
@@ -136,11 +139,9 @@ class Writer:
         try:
             while True:
                 if not (self._waiting or self.owing):
-                    await self._wake.wait()
-                self._wake = anyio.Event()
+                    await self._bell.wait()
                 if not self._waiting:
-                    with anyio.move_on_after(HURRY if self._housekeeping.more else LAZY):
-                        await self._wake.wait()
+                    await self._bell.wait(HURRY if self._housekeeping.more else LAZY)
                 taken = self._take()
                 await self._write(taken)
         finally:
@@ -154,7 +155,7 @@ class Writer:
             self._closed = anyio.Event()
             while self._window.closed:
                 self._window.keep(await to_thread.run_sync(self._window.seal))
-            self._wake.set()
+            self._bell.ring()
 
     async def _write(self, taken: Sequence[_Waiting]) -> None:
         """Commit a group and answer it, with the error too."""
@@ -167,9 +168,8 @@ class Writer:
             error = Retry(f"the journal cannot write: {problem}", 1.0)
             error.__cause__ = problem
             _answer(taken, error)
-            if not taken:
-                with anyio.move_on_after(AGAIN):
-                    await self._wake.wait()
+            if not (taken or self._waiting):
+                await self._bell.wait(AGAIN)
         else:
             if self.failing:
                 log.info("journal can write again")
@@ -195,7 +195,7 @@ class Writer:
         started = time.monotonic()
         try:
             self.busy = True
-            swept = await to_thread.run_sync(partial(self._store, write))
+            swept = await self._worker.run(partial(self._store, write))
         except BaseException:
             self._ledger.put_back(unwritten)
             raise
@@ -227,8 +227,11 @@ class Writer:
         if found.doubtful:
             held = await to_thread.run_sync(self._database.batches.ids_at, found.positions)
             known = found.duplicates(held)
-        fresh: dict[bytes, Event] = {}
+        fresh: dict[bytes, Event] = dict(zip(keys, events, strict=True))
         repeated: Counter[str] = Counter()
+        if len(fresh) == len(keys) and not known:
+            return _Group(fresh, repeated)
+        fresh.clear()
         for key, event in zip(keys, events, strict=True):
             if key in fresh or key in known:
                 repeated[event.source] += 1

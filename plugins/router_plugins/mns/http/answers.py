@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
 from math import ceil
+from time import time
 from typing import NamedTuple
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -20,6 +22,11 @@ class Answer(NamedTuple):
 
 def accepted() -> Answer:
     """Render `204 No Content`: a push answered with a 3xx would be lost, so it is exactly this (PROTOCOL 2.6)."""
+    return _accepted_in(int(time()))
+
+
+@lru_cache(1)
+def _accepted_in(second: int) -> Answer:  # noqa: ARG001 - it is the key
     return _render(HTTPStatus.NO_CONTENT, "", b"")
 
 

@@ -187,8 +187,9 @@ class Front:
 
     def _check(self, request: Request) -> None:
         if self.check is None or self.check(request):
+            if not self._waiting:
+                self._arrived.set()
             self._waiting.append(request)
-            self._arrived.set()
 
     async def _expire_connections(self) -> None:
         """Close what is past its deadline, a quarter of the shortest time limit late at most."""

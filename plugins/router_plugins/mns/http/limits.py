@@ -38,7 +38,7 @@ def head_problem(
     size in bytes, so that the size is only added up where it matters.
     """
     plain = version == "1.1" and not repeated and b"host" in headers and most <= limits.max_header_bytes
-    if plain and _ODD.isdisjoint(headers) and len(headers) <= limits.max_headers:
+    if plain and len(headers) <= limits.max_headers and _ODD.isdisjoint(headers):
         return _length_problem(headers, limits)  # nearly all, at a third of the price
     return _size_problem(target, headers, repeated, most, limits) or _form_problem(version, headers, repeated)
 

@@ -16,6 +16,7 @@ from enum import Enum, auto
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+import msgspec
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from router_plugins.mns.http.answers import Answer, refusal
@@ -42,24 +43,24 @@ class Phase(Enum):
     BODY = auto()
 
 
-class Request:
+_IDLE, _HEAD, _BODY = Phase  # as names of the module they are found faster than as attributes of an enum
+
+
+class Request(msgspec.Struct, eq=False):
     """One request as it came; only `answer` changes, once.
 
     `headers` have lower-cased names. `target` is what stood on the request line. `received` is in Unix seconds.
     `last`: the connection closes after its answer. `size` is what it is taken to hold of memory, in bytes.
     """
 
-    __slots__ = ("answer", "body", "connection", "headers", "last", "received", "size", "target")
-
-    def __init__(self, target: bytes, headers: dict[bytes, bytes], body: bytes, *, answer: Answer | None) -> None:
-        self.target = target
-        self.headers = headers
-        self.body = body
-        self.received = time.time()
-        self.answer = answer
-        self.last = False
-        self.size = OVERHEAD + len(body) if answer is None else 0
-        self.connection: Connection | None = None
+    target: bytes
+    headers: dict[bytes, bytes]
+    body: bytes
+    received: float
+    answer: Answer | None
+    size: int
+    last: bool
+    connection: Connection | None = None
 
     @property
     def peer(self) -> str:
@@ -71,7 +72,7 @@ class Parser:
     """The requests of one connection. Its `on_...` methods are called by httptools."""
 
     def __init__(self, limits: Limits, route: Route) -> None:
-        self.phase = Phase.IDLE
+        self.phase = _IDLE
         self.over = False
         self.expects_continue = False
         self._limits = limits
@@ -93,7 +94,7 @@ class Parser:
     @property
     def partial(self) -> int:
         """Bytes that came of the message that is not complete yet, at most."""
-        return 0 if self.phase is Phase.IDLE else max(self._wire, self._length)
+        return 0 if self.phase is _IDLE else max(self._wire, self._length)
 
     def feed(self, data: bytes | memoryview) -> list[Request]:
         """Return the requests that `data` completes, in order."""
@@ -110,7 +111,7 @@ class Parser:
             self._break_off(error)
         else:
             self._wire = 0 if self._began else self._wire + self._fed
-            if self.phase is not Phase.IDLE and self._wire > self._allowance():
+            if self.phase is not _IDLE and self._wire > self._allowance():
                 self._complete.append(self.refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "too long on the wire"))
         complete, self._complete = self._complete, []
         return complete
@@ -120,15 +121,14 @@ class Parser:
         return self._refuse(refusal(status, reason, retry_after=retry_after))
 
     def _refuse(self, answer: Answer) -> Request:
-        request = Request(self._target, {}, b"", answer=answer)
-        request.last = True
+        target = self._target
         self.stop()
-        return request
+        return Request(target, {}, b"", time.time(), answer, 0, last=True)
 
     def _allowance(self) -> int:
         """Bytes that an incomplete message may have on the wire; in chunks of one byte a body has six for each."""
         limits = self._limits
-        return limits.max_header_bytes if self.phase is Phase.HEAD else SLICE + 6 * limits.max_body
+        return limits.max_header_bytes if self.phase is _HEAD else SLICE + 6 * limits.max_body
 
     def _break_off(self, error: HttpParserError) -> None:
         """Answer malformed input. What follows a request that closes the connection is not even that."""
@@ -142,7 +142,7 @@ class Parser:
     def stop(self) -> None:
         """Take nothing more; the memory that a client filled is given back."""
         self.over = True
-        self.phase = Phase.IDLE
+        self.phase = _IDLE
         self.expects_continue = False
         self._wire = self._length = 0
         self._headers, self._collecting, self._repeated, self._chunks = {}, {}, [], []
@@ -152,9 +152,13 @@ class Parser:
         if self.over:
             raise _RefusedError  # the last request is complete
         self._began = True
-        self.phase = Phase.HEAD
+        self.phase = _HEAD
         self.expects_continue = False
-        self._target, self._collecting, self._repeated, self._chunks = b"", {}, [], []
+        self._target = b""
+        self._collecting = {}
+        self._chunks = []
+        if self._repeated:
+            self._repeated = []
         self._length = self._wire = 0
         self._refusal = None
 
@@ -175,7 +179,7 @@ class Parser:
         """Decide on the head: wanted, refused when the body is read, or refused at once."""
         headers = self._headers = self._collecting
         self._collecting = {}  # trailers are collected, and forgotten
-        self.phase = Phase.BODY
+        self.phase = _BODY
         most = self._wire + self._fed
         self._wire = 0
         version = self._version = self._http.get_http_version()
@@ -201,15 +205,13 @@ class Parser:
 
     def on_message_complete(self) -> None:
         """Hand the request over."""
-        self.phase = Phase.IDLE
+        self.phase = _IDLE
         self.expects_continue = False
-        chunks = self._chunks
+        chunks, refused = self._chunks, self._refusal
         body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        request = Request(self._target, self._headers, body, answer=self._refusal)
-        request.last = not self._http.should_keep_alive() or self._version == "1.0"
-        self._complete.append(request)
-        if request.last:
-            self.over = True
+        size = OVERHEAD + len(body) if refused is None else 0
+        last = self.over = not self._http.should_keep_alive() or self._version == "1.0"
+        self._complete.append(Request(self._target, self._headers, body, time.time(), refused, size, last))
 
 
 class _RefusedError(Exception):
