@@ -73,7 +73,7 @@ _unpack = msgspec.msgpack.Decoder(list[Row]).decode
 
 def pack(events: Sequence[Event]) -> bytes:
     """Encode the events' messages as the rows of a batch."""
-    return _pack([row_of(event) for event in events])
+    return _pack([(e.source, (m := e.message).received, m.attributes, m.body) for e in events])  # as `row_of`, uncalled
 
 
 def row_of(event: Event) -> tuple[str, float, Mapping[str, str], bytes | memoryview]:

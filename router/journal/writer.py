@@ -205,7 +205,8 @@ class Writer:
         self.used, self.tail = swept or (self.used + len(write.body) + len(write.ids), self.tail)
         self._window.stored(write.sealed)
         self.commits += 1
-        self.repeated += group.repeated
+        if group.repeated:
+            self.repeated += group.repeated
         if group.fresh:
             segment = Segment(self.head, list(group.fresh.values()))
             self.head = segment.end
