@@ -46,16 +46,21 @@ def _pattern(glob: str) -> str:
     return translate(f"{parts[3]}:{parts[4]}")
 
 
-def topic_of(headers: Mapping[str, str], body: bytes) -> Topic:
+def topic_of(headers: Mapping[bytes, bytes], body: bytes) -> Topic:
     """Return the topic that a push names; an empty one where it names none. `headers` have lower-cased names."""
-    if "x-mns-topic-name" in headers:
-        return Topic(headers.get("x-mns-topic-owner", ""), headers["x-mns-topic-name"])
-    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind == "application/json":
+    name = headers.get(b"x-mns-topic-name")
+    if name is not None:
+        return Topic(_text(headers.get(b"x-mns-topic-owner", b"")), _text(name))
+    kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+    if kind == b"application/json":
         return _topic_of_json(body)
-    if kind in {"text/xml", "application/xml"}:
+    if kind in {b"text/xml", b"application/xml"}:
         return _topic_of_xml(body)
     return Topic()
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "surrogateescape")
 
 
 def _topic_of_json(body: bytes) -> Topic:

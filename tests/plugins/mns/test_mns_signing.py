@@ -1,4 +1,4 @@
-"""Signatures agree with those of the official SDKs, and a forged one is told from a genuine one."""
+"""Signatures agree with those of the official SDKs."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from cryptography.x509 import load_pem_x509_certificate
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,7 +19,6 @@ from router_plugins.mns.signing import (
     authorization_v4,
     body_matches,
     content_md5,
-    push_is_genuine,
     sign_push,
     sign_v2,
     sign_v4,
@@ -48,13 +46,6 @@ def private_key() -> RSAPrivateKey:
     return key
 
 
-@pytest.fixture(scope="module")
-def public_key() -> RSAPublicKey:
-    key = load_pem_x509_certificate((VECTORS / "push-test-cert.pem").read_bytes()).public_key()
-    assert isinstance(key, RSAPublicKey)
-    return key
-
-
 @pytest.mark.parametrize("vector", named(MNS["sdk_requests"]))
 def test_a_request_is_signed_as_the_official_sdk_signs_it(vector: dict[str, Any]) -> None:
     request, secret = vector["request"], MNS["sdk_credentials"]["access_key_secret"]
@@ -79,42 +70,12 @@ def test_a_version_4_signature_is_that_of_the_official_java_sdk(vector: dict[str
 
 
 @pytest.mark.parametrize("vector", named(PUSHES))
-def test_a_push_is_signed_and_verified_as_documented(
-    vector: dict[str, Any], private_key: RSAPrivateKey, public_key: RSAPublicKey
-) -> None:
+def test_a_push_is_signed_as_documented(vector: dict[str, Any], private_key: RSAPrivateKey) -> None:
     headers = lowered(vector["headers"])
-    assert push_is_genuine(public_key, "POST", vector["path"], headers)
     assert sign_push(private_key, "POST", vector["path"], headers) == vector["authorization"]
     assert string_to_sign("POST", vector["path"], headers) == vector["string_to_sign"]
     assert body_matches(headers["content-md5"], vector["body"].encode())
     assert not body_matches(headers["content-md5"], vector["body"].encode() + b" ")
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("authorization", ""),
-        ("authorization", "MNS testAccessKeyId:AAAA"),
-        ("authorization", "h\xe9llo"),
-        ("authorization", "AAAA"),
-        ("date", "Fri, 14 Apr 2017 03:44:50 GMT"),
-        ("content-md5", "0" * 32),
-        ("x-mns-topic-name", "other"),
-        ("x-mns-added", "1"),
-    ],
-)
-def test_a_push_with_one_signed_header_changed_is_not_genuine(name: str, value: str, public_key: RSAPublicKey) -> None:
-    headers = lowered(PUSHES[0]["headers"])
-    assert not push_is_genuine(public_key, "POST", "/notifications", headers | {name: value})
-
-
-def test_a_push_to_another_target_is_not_genuine(public_key: RSAPublicKey) -> None:
-    assert not push_is_genuine(public_key, "POST", "/notifications?", lowered(PUSHES[0]["headers"]))
-
-
-def test_an_unsigned_header_may_change_on_the_way(public_key: RSAPublicKey) -> None:
-    headers = lowered(PUSHES[0]["headers"]) | {"user-agent": "a proxy", "via": "1.1 a-proxy"}
-    assert push_is_genuine(public_key, "POST", "/notifications", headers)
 
 
 def test_the_date_header_gives_way_to_x_mns_date() -> None:
