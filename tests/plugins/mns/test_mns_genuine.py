@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
 from cryptography.hazmat.primitives.hashes import SHA1
 from hypothesis import given
 from hypothesis import strategies as st
@@ -90,6 +91,24 @@ def test_a_push_to_another_target_is_not_genuine() -> None:
 
 def test_an_unsigned_header_may_change_on_the_way() -> None:
     assert is_genuine(PUBLIC, b"/notifications", first() | {b"user-agent": b"a proxy", b"via": b"1.1 a-proxy"})
+
+
+def test_a_push_of_a_key_as_short_as_the_services_own_is_genuine() -> None:
+    """It had 512 bits in 2023 (PROTOCOL 2.3); this key and signature were made with openssl and `sign_push`."""
+    modulus = (
+        "a8c4ed3342f05bfe20e8c09c42d0f457c8984ecd88bad3a0f8d7838fdd2298d0"
+        "102dbceb056cbe940d2b1e74a33d73c728f912253e0f1e15c887e77059b236df"
+    )
+    key = RSAPublicNumbers(65537, int(modulus, 16)).public_key()
+    headers = {
+        b"date": b"Wed, 29 Mar 2023 01:00:02 GMT",
+        b"content-md5": b"0" * 32,
+        b"x-mns-version": b"2015-06-06",
+        b"authorization": b"nZNs3WjejLiWyNWRKITNkjglLyNL5bdVtJoaIUyZn2fMEa+UA3jcrIQeTx5CJXIQWNGNu0NCvox3199hkNyMtQ==",
+    }
+    assert is_genuine(key, b"/notifications", headers)
+    assert not is_genuine(key, b"/notifications", headers | {b"x-mns-version": b"2015-06-07"})
+    assert not is_genuine(PUBLIC, b"/notifications", headers)
 
 
 def raw(block: bytes) -> bytes:
