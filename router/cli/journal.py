@@ -24,7 +24,7 @@ from router.event import Event, Message
 from router.intake import event_of
 from router.journal import FIRST, Inspection
 from router.journal.inspection import is_damaged
-from router.journal.report import CheckReport
+from router.journal.report import CheckReport, Damage, Repair
 from router.lines import line_of
 
 ConfigFile = Annotated[Path, typer.Argument(help="The YAML file; names the state folder.", metavar="CONFIG")]
@@ -111,23 +111,25 @@ def check(
 ) -> None:
     """Check every row: checksums, positions without gaps, ids, and the books of the subscriptions.
 
-    Exit code 1 if something is damaged. A repair leaves positions as they are: damaged events are served as such, and
-    their bytes are kept in `journal.aside.jsonl` in the state folder.
+    Exit code 1 if something is damaged, or if a repair had to leave something behind, which it names. It leaves
+    positions as they are: damaged events are served as such, and their bytes are kept in `journal.aside.jsonl` in the
+    state folder. A file that SQLite calls malformed is kept beside the new one.
 
     Example: router journal check config/minimal.yaml
     """
     loaded = load(config, os.environ)
     state, identify = Path(loaded.state), partial(_identify, loaded)
     report = loaded.journal.examine(state, identify)
-    repaired = 0
+    repaired = Repair(0)
     if repair and any(one.repairable for one in report.damage):
         repaired = loaded.journal.repair(state)
         report = loaded.journal.examine(state, identify)
     if as_json:
-        print(msgspec.json.encode({"ok": not report.damage, "repaired": repaired, "report": report}).decode())
+        found = {"ok": not report.damage, "repaired": repaired.rows, "lost": repaired.lost, "report": report}
+        print(msgspec.json.encode(found).decode())
     else:
         _print(report, repaired)
-    if report.damage:
+    if report.damage or repaired.lost:
         raise typer.Exit(1)
 
 
@@ -189,17 +191,24 @@ def _tell_damaged(count: int) -> None:
         raise RouterError(f"{count} damaged events were left out (see `router journal check`); all others were written")
 
 
-def _print(report: CheckReport, repaired: int) -> None:
-    if report.damage:
+def _print(report: CheckReport, repaired: Repair) -> None:
+    if report.damage or repaired.lost:
         table = tables.table("positions", "problem", "repair")
         for one in report.damage:
-            table.add_row(f"{one.first}-{one.last}", one.problem, "can be set aside" if one.repairable else "by hand")
+            table.add_row(_positions(one), one.problem, "can be set aside" if one.repairable else "by hand")
+        for one in repaired.lost:
+            table.add_row(_positions(one), one.problem, "lost")
         tables.console().print(table)
     print(f"{report.events} events: {f'{len(report.damage)} problems' if report.damage else 'sound'}")
     for count, text in (
-        (repaired, "rows were set aside now"),
+        (repaired.rows, "rows were set aside now"),
         (report.set_aside, "events were damaged and are set aside"),
         (report.renamed, "events would get another id from today's decoder; they keep theirs"),
     ):
         if count:
             print(f"{count} {text}")
+
+
+def _positions(damage: Damage) -> str:
+    """Return the positions, if it has any."""
+    return f"{damage.first}-{damage.last}" if damage.last else ""

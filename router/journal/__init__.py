@@ -40,7 +40,7 @@ from router.journal.progress import (
     Trouble,
 )
 from router.journal.replay import Replay
-from router.journal.report import CheckReport
+from router.journal.report import CheckReport, Repair
 from router.latency import Latencies
 from router.plugin import Plugin
 
@@ -140,7 +140,10 @@ class Partition(Protocol):
         ...
 
     async def read(self, position: int, limit: int) -> Segment:
-        """Return about `limit` events from `position` on; none at the head, later ones if that is below the tail."""
+        """Return about `limit` events from `position` on; none at the head, later ones if that is below the tail.
+
+        Raises `Retry` when it cannot be read.
+        """
         ...
 
     def progress(self, name: str) -> Progress | None:
@@ -281,7 +284,7 @@ class Journal(Plugin, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Go through all of it, also beside a daemon; `identify` gives the id of a message by its source's name."""
         raise RouterError("this journal cannot be checked")
 
-    def repair(self, state: Path) -> int:  # noqa: ARG002
+    def repair(self, state: Path) -> Repair:  # noqa: ARG002
         """Set damaged rows aside; returns how many. Raises `ConfigError` while a daemon runs."""
         raise RouterError("this journal cannot be repaired")
 

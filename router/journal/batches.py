@@ -11,12 +11,14 @@ import sqlite3
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 
 import msgspec
 
 from router.event import Event
 from router.journal import FIRST
 from router.journal.duplicates import ID
+from router.journal.salvage import is_malformed
 
 SWEEP = 256
 """Batches that are deleted in one transaction at most."""
@@ -82,6 +84,12 @@ def row_of(event: Event) -> tuple[str, float, Mapping[str, str], bytes | memoryv
     return event.source, message.received, message.attributes, message.body
 
 
+def _stored(first: int, count: int, crc: int, ids: bytes, body: bytes) -> StoredBatch:
+    """Decode a row if it is sound."""
+    sound = body and len(ids) == count * ID and zlib.crc32(body, zlib.crc32(ids)) == crc
+    return StoredBatch(first, ids, _unpack(body) if sound else None, count)
+
+
 class Batches:
     """The statements about batches, on one connection."""
 
@@ -92,6 +100,23 @@ class Batches:
         """Write a batch, of 16 bytes of ids an event."""
         row = (first, len(ids) // ID, received, zlib.crc32(body, zlib.crc32(ids)), ids, body)
         self._sql.execute("INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?)", row)
+
+    def has_room(self, row: Sequence[object]) -> bool:
+        """Say whether a row of another file has positions that no row has here, nor had before it was swept."""
+        first, count, *_ = row
+        query = "SELECT first + count FROM batches WHERE first < ? + ? ORDER BY first DESC LIMIT 1"
+        swept = "SELECT first + length(ids) / 16 FROM seen ORDER BY first DESC LIMIT 1"
+        ends = (self._sql.execute(query, (first, count)).fetchone(), self._sql.execute(swept).fetchone())
+        return isinstance(first, int) and first >= max([FIRST, *(end[0] for end in ends if end)])
+
+    def extents(self, above: int, below: int | None) -> Iterator[tuple[int, int]]:
+        """Yield where each batch begins and ends, from the one at or before `above` to the one at or after `below`."""
+        query = (
+            "SELECT first, first + count FROM batches WHERE first >= coalesce("
+            "(SELECT max(first) FROM batches WHERE first <= ?), 0) AND first <= coalesce("
+            "(SELECT min(first) FROM batches WHERE first >= ?), ?) ORDER BY first"
+        )
+        yield from self._sql.execute(query, (above, below, sys.maxsize))
 
     def sweep(self, sweep: Sweep) -> bool:
         """Delete what is settled and old enough, the oldest first; ids stay behind for the duplicate window.
@@ -136,25 +161,44 @@ class Batches:
 
         They may be fewer where they are large.
         """
-        rows = self._sql.execute(
+        query = (
             "SELECT first, count, crc, ids, body FROM batches WHERE first >= coalesce("
-            "(SELECT max(first) FROM batches WHERE first <= ?), 0) ORDER BY first",
-            (position,),
+            "(SELECT max(first) FROM batches WHERE first <= ?), 0) ORDER BY first"
         )
         batches: list[StoredBatch] = []
         size = 0
         try:
-            for first, count, crc, ids, body in rows:
-                if first + count <= position:
-                    continue
-                sound = body and zlib.crc32(body, zlib.crc32(ids)) == crc
-                batches.append(StoredBatch(first, ids, _unpack(body) if sound else None, count))
-                size += len(body)
-                if first + count - position >= limit or size > READ_BYTES:
-                    break
-        finally:
-            rows.close()
+            with closing(self._sql.execute(query, (position,))) as rows:
+                for first, count, crc, ids, body in rows:
+                    if first + count <= position:
+                        continue
+                    batches.append(_stored(first, count, crc, ids, body))
+                    size += len(body)
+                    if first + count - position >= limit or size > READ_BYTES:
+                        break
+        except sqlite3.DatabaseError as error:
+            if not is_malformed(error):
+                raise
+            return batches or self._one(position)
         return batches
+
+    def _one(self, position: int) -> list[StoredBatch]:
+        """Return the batch that holds the position, without its contents if SQLite cannot read all of them."""
+        for order in ("<= ? ORDER BY first DESC", "> ? ORDER BY first"):
+            query = f"SELECT first, count FROM batches WHERE first {order} LIMIT 1"
+            for first, count in self._sql.execute(query, (position,)):
+                if first + count > position:
+                    return [self._as_it_is(first, count)]
+        return []
+
+    def _as_it_is(self, first: int, count: int) -> StoredBatch:
+        try:
+            query = "SELECT crc, ids, body FROM batches WHERE first = ?"
+            return _stored(first, count, *self._sql.execute(query, (first,)).fetchone())
+        except sqlite3.DatabaseError as error:
+            if not is_malformed(error):
+                raise
+            return StoredBatch(first, b"", None, count)
 
     def search(self, below: int, found: Callable[[bytes, bytes], bool]) -> tuple[list[StoredBatch], int]:
         """Look through a stretch of batches below a position, newest first; return those found, and where it ended.
@@ -169,8 +213,7 @@ class Batches:
         try:
             for number, (first, count, crc, ids, body) in enumerate(rows, 1):
                 if found(ids, body):
-                    sound = zlib.crc32(body, zlib.crc32(ids)) == crc
-                    batches.append(StoredBatch(first, ids, _unpack(body) if sound else None, count))
+                    batches.append(_stored(first, count, crc, ids, body))
                 size += len(body)
                 if number == STRETCH_ROWS or size > STRETCH_BYTES:
                     return batches, first

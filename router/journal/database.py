@@ -10,8 +10,10 @@ import sqlite3
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
+import structlog
 
 from router.errors import RouterError
 from router.journal import batches, deliveries, prints, records
@@ -21,6 +23,9 @@ from router.journal.duplicates import Sealed
 from router.journal.ledger import Unwritten
 from router.journal.prints import Prints
 from router.journal.records import Records
+from router.journal.salvage import is_malformed
+
+log = structlog.get_logger("journal")
 
 VERSION = 5
 _UPGRADES = {
@@ -54,27 +59,37 @@ class Write(msgspec.Struct, frozen=True):
     probe: bool = False
 
 
+def _text(stored: bytes) -> str:
+    """Decode a text; one flipped bit must not end a whole read."""
+    return stored.decode(errors="replace")
+
+
+def opened(path: Path, mode: str) -> sqlite3.Connection:
+    """Open a file in one of SQLite's modes: `ro`, `rw` or `rwc`."""
+    uri = f"{path.absolute().as_uri()}?mode={mode}"
+    sql = sqlite3.connect(uri, uri=True, check_same_thread=False, isolation_level=None, timeout=10)
+    sql.text_factory = _text
+    return sql
+
+
 class Database:
     """One connection. `readonly` opens an existing file beside a daemon that writes to it."""
 
     def __init__(self, path: Path, *, readonly: bool = False) -> None:
-        mode = "ro" if readonly else "rwc"
-        self._sql = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode={mode}",
-            uri=True,
-            check_same_thread=False,
-            isolation_level=None,
-            timeout=10,
-        )
+        try:
+            self._sql = opened(path, "ro" if readonly else "rwc")
+        except sqlite3.Error as error:
+            raise RouterError(f"{path}: {error} (a folder, or not allowed?)") from error
         self.batches = Batches(self._sql)
         self.records = Records(self._sql)
         self.prints = Prints(self._sql)
         self.deliveries = Deliveries(self._sql)
+        self._unswept = False
         try:
             self._prepare(path, readonly=readonly)
         except sqlite3.Error as error:
             self._sql.close()
-            raise RouterError(f"{path}: {error}") from error
+            raise RouterError(f"{path}: {error} (see `router journal check`)") from error
         except BaseException:
             self._sql.close()
             raise
@@ -128,6 +143,28 @@ class Database:
                 self._sql.execute("ROLLBACK")
             raise
 
+    def insert(self, table: str, rows: Sequence[Sequence[Any]]) -> int:
+        """Write rows as they lie in a table of another file; returns how many are there already, or no rows of it."""
+        if not rows:
+            return 0
+        places = ", ".join("?" * len(rows[0]))
+        with self.transaction():
+            done = self._sql.executemany(f"INSERT OR IGNORE INTO {table} VALUES ({places})", rows)
+        return len(rows) - done.rowcount
+
+    def holds(self, table: str) -> bool:
+        """Say whether a table has any row."""
+        return bool(self._one(f"SELECT EXISTS (SELECT 1 FROM {table})"))
+
+    def rush(self) -> None:
+        """Wait for the disk no more: while a new file is filled that is of no use until it is whole."""
+        self._sql.execute("PRAGMA synchronous=OFF")
+
+    def settle(self) -> None:
+        """Have everything in the file itself, so that it may be moved."""
+        self._sql.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._sql.execute("PRAGMA journal_mode=DELETE")
+
     def head(self) -> int:
         """Return the position that the next event will get."""
         return max(self.batches.head(), self.records.furthest())
@@ -145,22 +182,35 @@ class Database:
     def write(self, write: Write) -> bool:
         """Commit it all in one transaction, fsynced; on an error nothing of it is there.
 
-        Returns whether there is more to sweep.
+        Returns whether there is more to sweep. Where a sweep meets a page that SQLite cannot read, it is left out, and
+        all later ones: what is malformed keeps nobody from committing.
         A batch alone is one statement: each gives up the interpreter's lock, and under load waits to get it back.
         """
         unwritten = write.unwritten
         if write.ids and not (unwritten.changes or unwritten.progress or write.sealed or write.sweep):
             self.batches.insert(write.first, write.received, write.ids, write.body)
             return False
+        sweep = None if self._unswept else write.sweep
+        try:
+            return self._write_all(write, sweep)
+        except sqlite3.DatabaseError as error:
+            if not (sweep and is_malformed(error)):
+                raise
+            result = self._write_all(write, None)
+            self._unswept = True
+            log.error("nothing more is deleted: stop, and repair the journal", error=str(error))  # noqa: TRY400 - known
+            return result
+
+    def _write_all(self, write: Write, sweep: Sweep | None) -> bool:
         with self.transaction():
             if write.ids:
                 self.batches.insert(write.first, write.received, write.ids, write.body)
-            self._write(unwritten)
+            self._write(write.unwritten)
             for sealed in write.sealed:
                 self.prints.keep(sealed)
             if write.probe:
                 self._sql.execute(f"PRAGMA user_version={VERSION}")
-            return write.sweep is not None and self._sweep(write.sweep, write.tidied, write.received)
+            return sweep is not None and self._sweep(sweep, write.tidied, write.received)
 
     def _write(self, unwritten: Unwritten) -> None:
         for name, change in unwritten.changes:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar, TypeVarTuple
 
 import anyio
 from anyio import to_thread
@@ -28,6 +29,9 @@ from router.journal.ledger import Ledger
 from router.journal.replay import Replay
 from router.journal.stored import StoredEvents
 from router.journal.writer import Writer
+
+Answer = TypeVar("Answer")
+Asked = TypeVarTuple("Asked")
 
 
 class SqlitePartition:
@@ -69,7 +73,7 @@ class SqlitePartition:
         head = self.head  # a commit may be on disk already that the follower has not been told of
         if position >= head:
             return Segment(head, ())
-        batches = await to_thread.run_sync(self._reader.batches.read, position, limit, limiter=self._read_limiter)
+        batches = await self._ask(self._reader.batches.read, position, limit)
         if not batches:
             return Segment(head, ())
         first = max(position, batches[0].first)
@@ -99,7 +103,7 @@ class SqlitePartition:
     async def parked(self, name: str, limit: int) -> Sequence[Parked]:
         """Return the subscription's parked events that are due first."""
         await self._wait_written()
-        rows = await to_thread.run_sync(self._reader.records.parked, name, limit, limiter=self._read_limiter)
+        rows = await self._ask(self._reader.records.parked, name, limit)
         return [Parked(due=row.rest[0], times=row.rest[1], **trouble_of(row, self._restore)) for row in rows]
 
     async def held(self, name: str, first: int, end: int) -> Held:
@@ -122,7 +126,7 @@ class SqlitePartition:
     async def dead_letters(self, name: str, after: int, limit: int) -> Sequence[DeadLetter]:
         """Return the subscription's dead letters at positions above `after`."""
         await self._wait_written()
-        rows = await to_thread.run_sync(self._reader.records.dead, name, after, limit, limiter=self._read_limiter)
+        rows = await self._ask(self._reader.records.dead, name, after, limit)
         return [DeadLetter(kind=row.rest[0], **trouble_of(row, self._restore)) for row in rows]
 
     async def _wait_written(self) -> None:
@@ -132,10 +136,14 @@ class SqlitePartition:
 
     async def stored_at(self, positions: Sequence[int]) -> Sequence[float | None]:
         """Return when the events at these positions were stored."""
+        return await self._ask(self._reader.batches.stored_at, positions)
+
+    async def _ask(self, read: Callable[[*Asked], Answer], *what: *Asked) -> Answer:
+        """Read in a thread, one at a time."""
         try:
-            return await to_thread.run_sync(self._reader.batches.stored_at, positions, limiter=self._read_limiter)
+            return await to_thread.run_sync(read, *what, limiter=self._read_limiter)
         except sqlite3.Error as error:
-            raise Retry(f"the journal cannot be read: {error}") from error
+            raise Retry(f"the journal cannot be read: {error} (see `router journal check`)") from error
 
     def marks(self, name: str) -> Mapping[str, int]:
         """Return the positions that the subscription's sink keeps of itself."""

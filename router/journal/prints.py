@@ -30,11 +30,16 @@ class Prints:
 
     def secret(self) -> bytes:
         """Return the 16 bytes of the secret, which are made at the first time."""
+        secret = self.kept_secret()
+        if secret is None:
+            secret = os.urandom(_SECRET)
+            self._sql.execute("INSERT INTO secret VALUES (?)", (secret,))
+        return secret
+
+    def kept_secret(self) -> bytes | None:
+        """Return the secret, if there is one of its length."""
         row = self._sql.execute("SELECT bytes FROM secret ORDER BY rowid DESC").fetchone()
-        if row is None or len(row[0]) != _SECRET:
-            row = (os.urandom(_SECRET),)
-            self._sql.execute("INSERT INTO secret VALUES (?)", row)
-        return bytes(row[0])
+        return bytes(row[0]) if row and len(row[0]) == _SECRET else None
 
     def keep(self, sealed: Sealed) -> None:
         """Write a row."""

@@ -25,3 +25,10 @@ class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
     damage: tuple[Damage, ...]
     set_aside: int
     renamed: int
+
+
+class Repair(msgspec.Struct, frozen=True):
+    """What a repair did: how many rows it set aside, with their bytes, and what could not be read at all."""
+
+    rows: int
+    lost: tuple[Damage, ...] = ()

@@ -19,7 +19,9 @@ from router.journal.housekeeping import Limits
 from router.journal.inspection import SqliteInspection
 from router.journal.ledger import Ledger
 from router.journal.partition import SqlitePartition
-from router.journal.report import CheckReport
+from router.journal.rebuild import malformed, rebuild, unopenable
+from router.journal.report import CheckReport, Repair
+from router.journal.salvage import is_malformed
 from router.journal.upkeep import Identify, Upkeep
 from router.journal.writer import Writer
 from router.units import Duration, Size
@@ -50,9 +52,10 @@ class SqliteJournal(Journal, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             closing(Database(path, readonly=True)) as reader,
             Worker("journal") as worker,
         ):
-            ledger = Ledger(database.records)
-            writer = Writer(limits, database, ledger, worker)
-            await writer.recall()
+            with _told(path):
+                ledger = Ledger(database.records)
+                writer = Writer(limits, database, ledger, worker)
+                await writer.recall()
             partition = SqlitePartition(writer, ledger, reader, restore)
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(writer.run)
@@ -76,15 +79,30 @@ class SqliteJournal(Journal, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 raise RouterError(f"{path}: {error} (see `router journal check`)") from error
 
     def examine(self, state: Path, identify: Identify) -> CheckReport:
-        """Read every row; raises `RouterError` if there is no file, or SQLite cannot read it."""
-        with closing(Upkeep(_existing(state), readonly=True)) as upkeep:
-            return upkeep.check(identify)
+        """Read every row; raises `RouterError` if there is no file, or it may not be read.
 
-    def repair(self, state: Path) -> int:
-        """Set damaged rows aside in `journal.aside.jsonl`."""
+        While no daemon runs, SQLite's own structures are checked, too: that is one long read, at which a WAL grows.
+        """
         path = _existing(state)
-        with _lock(state), _told(path), closing(Upkeep(path)) as upkeep:
-            return upkeep.repair(state)
+        try:
+            upkeep = Upkeep(path, readonly=True)
+        except RouterError as error:
+            if isinstance(error.__cause__, sqlite3.Error) and is_malformed(error.__cause__):
+                return unopenable(path)
+            raise
+        with closing(upkeep), _told(path):
+            report = upkeep.check(identify)
+            if report.damage or _held(state) or not malformed(path):
+                return report
+            return upkeep.survey()
+
+    def repair(self, state: Path) -> Repair:
+        """Set damaged rows aside in `journal.aside.jsonl`; what SQLite cannot read goes into a new file without it."""
+        path = _existing(state)
+        with _lock(state), _told(path):
+            rebuilt = rebuild(path) if malformed(path) else Repair(0)
+            with closing(Upkeep(path)) as upkeep:
+                return Repair(rebuilt.rows + upkeep.repair(state), rebuilt.lost)
 
     def compact(self, state: Path, active: Iterable[str]) -> tuple[int, int]:
         """Sweep as the daemon would, all at once, and shrink the file; needs as much free space as is left in it."""
@@ -111,7 +129,22 @@ def _told(path: Path) -> Generator[None]:
     try:
         yield
     except (sqlite3.Error, OSError) as error:
-        raise RouterError(f"{path}: {error}") from error
+        raise RouterError(f"{path}: {error} (see `router journal check`)") from error
+
+
+def _held(state: Path) -> bool:
+    """Say whether another process has the folder."""
+    try:
+        handle = os.open(state / "lock", os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(handle)
+    return False
 
 
 @contextmanager

@@ -23,11 +23,14 @@ from router.event import Message
 from router.journal import FIRST, Progress
 from router.journal.batches import Row, Sweep
 from router.journal.database import Database
+from router.journal.rebuild import ASIDE, survey
 from router.journal.report import CheckReport, Damage
+from router.journal.salvage import is_malformed
 
-ASIDE = "journal.aside.jsonl"
 ID = 16
 """Bytes of an id."""
+HOLE = 1_000_000
+"""Positions without a row that a repair fills with a row without contents; with more, a position is wrong."""
 AT_ONCE = 64 * 2**20
 """Bytes that are deleted in one transaction at most."""
 
@@ -68,11 +71,17 @@ class Upkeep(Database):
     """The journal's file, for those who look after it."""
 
     def check(self, identify: Identify) -> CheckReport:
-        """Go through all of it; raises `RouterError` where SQLite itself cannot read on."""
+        """Go through all of it; where SQLite itself cannot read on, say what is lost."""
         try:
             return self._check(identify)
         except sqlite3.DatabaseError as error:
-            raise RouterError(f"the file is damaged, see `sqlite3 journal.db .recover`: {error}") from error
+            if not is_malformed(error):
+                raise RouterError(str(error)) from error
+            return self.survey()
+
+    def survey(self) -> CheckReport:
+        """Say what SQLite can read of a malformed file, and what it cannot."""
+        return survey(self._sql)
 
     def _check(self, identify: Identify) -> CheckReport:
         events = renamed = aside = 0
@@ -92,6 +101,7 @@ class Upkeep(Database):
                 rows = zip(_unpack(batch.body), _names(batch.ids), strict=True)
                 renamed += sum(identify(_message(row), row.source) != name for row, name in rows)
         damage += self._check_progress()
+        self._read_others()
         damage += [
             Damage(position, position, f"{name}: {table}: its message cannot be read", repairable=True)
             for table, name, position, _, event in self._troubles_of_all()
@@ -105,6 +115,8 @@ class Upkeep(Database):
             end = self._end() or self.head()
             progress = self.records.progress()
             rows = {table: self._counted(table) for table in ("parked", "dead")}
+            for name in sorted({*rows["parked"], *rows["dead"]} - {*progress}):
+                yield Damage(0, 0, f"{name}: has parked events or dead letters, but no progress", repairable=False)
             for name, one in progress.items():
                 for problem in _imbalance(one, end, rows["parked"].get(name, 0), rows["dead"].get(name, 0)):
                     yield Damage(one.since, one.position, f"{name}: {problem}", repairable=False)
@@ -113,6 +125,12 @@ class Upkeep(Database):
                     if replay.balance:
                         problem = f"{name}: the counters of replay {replay.number} are {replay.balance} off"
                         yield Damage(replay.first, replay.position, problem, repairable=False)
+
+    def _read_others(self) -> None:
+        """Read the tables that nothing else is checked of, to see whether they can be."""
+        for table in ("seen", "prints", "secret", "spans", "endings", "marks"):
+            for _ in self._sql.execute(f"SELECT * FROM {table}"):
+                pass
 
     def _end(self) -> int:
         """Return the position after the last event that is kept, 0 if there is none."""
@@ -167,7 +185,7 @@ class Upkeep(Database):
                 yield from _replaced(found, following.first)
             found = following
         if found is not None:
-            yield from _replaced(found, found.first + max(len(found.ids) // ID, 1))
+            yield from _replaced(found, max(found.first + max(len(found.ids) // ID, 1), self.records.furthest()))
 
     def compact(self, settled: int, keep_from: float, seen_from: float) -> None:
         """Delete what is settled and old enough, all of it, and give the space back; times in Unix seconds."""
@@ -182,7 +200,7 @@ class Upkeep(Database):
 
 def _hole(place: int, first: int) -> Damage:
     if first > place:
-        return Damage(place, first - 1, "no row has these positions", repairable=True)
+        return Damage(place, first - 1, "no row has these positions", repairable=first - place <= HOLE)
     return Damage(first, place - 1, "two rows have these positions", repairable=True)
 
 
@@ -206,6 +224,8 @@ def _replaced(batch: _Batch, end: int) -> Iterator[tuple[_Batch, _Batch, str]]:
 
     One that is damaged keeps its ids and loses its contents, unless only its count was wrong.
     """
+    if end - batch.first - max(batch.count, len(batch.ids) // ID) > HOLE:
+        end = batch.first + max(len(batch.ids) // ID, 1)
     room = (end - batch.first) * ID
     counted = msgspec.structs.replace(batch, count=end - batch.first)
     if not _problem(batch) and len(batch.ids) <= room:

@@ -191,6 +191,7 @@ def _restore(loaded: Any, message: Message, source: str, name: str) -> Event:
         ("UPDATE progress SET delivered = delivered + 1", "add up to 7, not 6"),
         ("DELETE FROM parked", "0 parked events, but it counts 1"),
         ("UPDATE progress SET dead = 0, delivered = 5", "1 dead letters, but it counts 0"),
+        ("UPDATE progress SET name = 'a/z'", "has parked events or dead letters, but no progress"),
     ],
 )
 async def test_cooked_books_are_found_and_left_for_people(written: Path, statement: str, problem: str) -> None:
@@ -210,16 +211,23 @@ async def test_an_id_that_the_decoder_would_not_give_is_noted_and_is_no_damage(w
     assert (code, found["report"]["renamed"]) == (0, 2)
 
 
-async def test_a_file_that_sqlite_cannot_read_is_one_line(written: Path) -> None:
+async def test_a_file_that_sqlite_cannot_read_is_one_line_until_it_is_repaired(written: Path) -> None:
     path = written.parent / "state" / "journal.db"
     content = bytearray(path.read_bytes())
     content[4096 : 4096 * 4] = b"\xff" * (4096 * 3)
     path.write_bytes(content)
-    for arguments in (["check"], ["check", "--repair"], ["compact"], ["cat"]):
-        done = router("journal", arguments[0], written, *arguments[1:])
+    for command in ("compact", "cat"):
+        done = router("journal", command, written)
         assert done.returncode == 1
         assert "Traceback" not in done.stderr
         assert done.stderr.startswith("router: ")
+    code, found = check(written)
+    assert code == 1
+    assert any("malformed" in damage["problem"] for damage in found["report"]["damage"])
+    code, found = check(written, "--repair")
+    assert found["repaired"]
+    assert not [damage for damage in found["report"]["damage"] if damage["repairable"]]
+    assert router("journal", "compact", written).returncode == 0
 
 
 async def test_cat_picks_by_position_time_and_match(written: Path) -> None:
