@@ -24,7 +24,11 @@ from typing import Annotated, Any, ClassVar, Self, TypeAlias
 
 import msgspec
 
+from router.errors import Undecodable
 from router.event import Batch, Event, Message
+
+ID = 32
+"""Characters of an event's id."""
 
 Deliver: TypeAlias = Callable[[Batch], Coroutine[Any, Any, None]]
 """Deliver a batch. Raises `Retry`, `Reject` or `Partial`; anything else counts as `Retry`."""
@@ -97,7 +101,10 @@ class Decoder(Plugin, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @abstractmethod
     def decode(self, message: Message, source: str) -> Event:
-        """Return the event. Pure and deterministic; raises `Undecodable` and nothing else."""
+        """Return the event, whose id is 32 of 0-9 and a-f. Pure and deterministic; raises `Undecodable`, nothing else.
+
+        With another id it is `Undecodable`, too.
+        """
         raise NotImplementedError
 
     def restore(self, message: Message, source: str, name: str) -> Event:
@@ -106,7 +113,25 @@ class Decoder(Plugin, frozen=True, kw_only=True, forbid_unknown_fields=True):
         As `decode`, which the default uses; a decoder whose ids are dear can leave them out here.
         """
         event = self.decode(message, source)
-        return event if event.id == name else msgspec.structs.replace(event, id=name)
+        if event.id == name:
+            return event
+        if not _is_id(event.id):  # as it was when it came in
+            raise Undecodable(no_id(self, event))
+        return msgspec.structs.replace(event, id=name)
+
+
+def no_id(decoder: Decoder, event: Event) -> str:
+    """Say that a decoder gave an id that the journal cannot keep."""
+    plugin, said = type(decoder), repr(event.id)[:100]
+    return f"the decoder {plugin.__qualname__} of {plugin.__module__} gave the id {said}, not {ID} of 0-9 and a-f"
+
+
+def _is_id(name: str) -> bool:
+    """Say whether a journal can keep it."""
+    try:
+        return len(name) == ID and bytes.fromhex(name).hex() == name
+    except (TypeError, ValueError):
+        return False
 
 
 class Step(Plugin, frozen=True, kw_only=True, forbid_unknown_fields=True):
