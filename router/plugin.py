@@ -177,7 +177,8 @@ class Sink(Plugin, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
         `marks` are the positions (such as the lengths of files) that were committed last, in one transaction with
         the subscription's progress. What lies beyond them at the destination was delivered but not committed: it
-        must be undone, for it comes again. Calls come one at a time and in order. None, the default, says that the
+        must be undone, for it comes again. Those may be missing that changed last before anything was delivered of
+        which the journal still has the event. Calls come one at a time and in order. None, the default, says that the
         sink has none (`keeps_positions` is false); then `open` is used.
         """
         return None

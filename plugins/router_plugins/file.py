@@ -2,7 +2,8 @@
 
 Delivered means on disk, and exactly once across a crash: the files' lengths are committed with the subscription's
 progress, and lines that stand beyond them and come again are not written again (`overlap`). That needs order, so what
-fails waits, and the subscription's other files with it. A mark is kept for every path ever written.
+fails waits, and the subscription's other files with it. A length is kept until the journal has none of the events any
+more that were delivered before it changed last; a file without one is looked through instead.
 
 The values of fields come from anyone, so in a path they are made harmless, see `harmless`.
 

@@ -183,7 +183,10 @@ class Partition(Protocol):
         ...
 
     def marks(self, name: str) -> Mapping[str, int]:
-        """Return the positions that the subscription's sink keeps of itself."""
+        """Return the positions that the subscription's sink keeps of itself.
+
+        Those that did not change since the oldest event that is still kept may be missing.
+        """
         ...
 
     async def stored_at(self, positions: Sequence[int]) -> Sequence[float | None]:

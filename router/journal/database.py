@@ -27,7 +27,7 @@ from router.journal.salvage import is_malformed
 
 log = structlog.get_logger("journal")
 
-VERSION = 5
+VERSION = 6
 _UPGRADES = {
     1: "ALTER TABLE progress ADD COLUMN left_out INTEGER NOT NULL DEFAULT 0",
     2: "",
@@ -36,6 +36,12 @@ _UPGRADES = {
     UPDATE progress SET carried = carried + letters - dead, dead = letters
     FROM (SELECT dead.name AS owner, count(*) AS letters FROM dead GROUP BY owner)
     WHERE name = owner AND dead < letters
+    """,
+    5: """
+    CREATE TABLE IF NOT EXISTS marks (name TEXT NOT NULL, key TEXT NOT NULL, value INTEGER NOT NULL,
+    PRIMARY KEY (name, key)) WITHOUT ROWID;
+    ALTER TABLE marks ADD COLUMN position INTEGER NOT NULL DEFAULT 0;
+    UPDATE marks SET position = progress.position FROM progress WHERE progress.name = marks.name;
     """,
 }
 """What makes a file of an older version one of the next, before the tables that it does not have are made."""
@@ -147,9 +153,11 @@ class Database:
         """Write rows as they lie in a table of another file; returns how many are there already, or no rows of it."""
         if not rows:
             return 0
+        known = [name for _, name, *_ in self._sql.execute(f"PRAGMA table_info({table})")]
+        columns = ", ".join(f'"{name}"' for name in known[: len(rows[0])])  # an older version had fewer, in this order
         places = ", ".join("?" * len(rows[0]))
         with self.transaction():
-            done = self._sql.executemany(f"INSERT OR IGNORE INTO {table} VALUES ({places})", rows)
+            done = self._sql.executemany(f"INSERT OR IGNORE INTO {table} ({columns}) VALUES ({places})", rows)
         return len(rows) - done.rowcount
 
     def holds(self, table: str) -> bool:

@@ -27,7 +27,7 @@ SHAPES = {
     "seen": "KRB",
     "replays": "KTT",
     "progress": "TIITIIIIITI",
-    "marks": "TTI",
+    "marks": "TTII",
     "parked": "TIBTIIRRBRI",
     "dead": "TIBTIIRRBT",
     "spans": "TIIRR",

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import takewhile
 from typing import NamedTuple, TypeAlias
 
 import msgspec
 from msgspec.structs import replace
 
 from router.journal.progress import JUST_NOW, NOTHING, PRECISION, Change, Progress, Span
-from router.journal.records import Records
+from router.journal.records import Mark, Records
 from router.journal.replay import Replay
 
 Spans: TypeAlias = Mapping[tuple[str, int], Span]
@@ -81,7 +82,7 @@ class Ledger:
 
     def marks(self, name: str) -> Mapping[str, int]:
         """Return the positions that the subscription's sink keeps of itself."""
-        return dict(self._marks.get(name, {}))
+        return {key: mark.value for key, mark in self._marks.get(name, {}).items()}
 
     def replays(self, name: str) -> Sequence[Replay]:
         """Return a subscription's replays."""
@@ -91,11 +92,13 @@ class Ledger:
         """Say whose progress decides what is settled."""
         self._active = frozenset(names)
 
-    def commit(self, name: str, progress: Progress, change: Change) -> None:
-        """Note the progress and the change."""
+    def commit(self, name: str, progress: Progress, change: Change, tail: int) -> None:
+        """Note the progress and the change; `tail` is the oldest position that is still kept."""
         if name not in self._since:
             self._since[name] = _Since(self._progress.get(name, progress), time.time())
         if change is not NOTHING:
+            if change.marks:
+                change = self._mark(name, change, progress.position, tail)
             self._enter(name, change)
         self._progress[name] = self._dirty[name] = progress
 
@@ -114,8 +117,21 @@ class Ledger:
             change = replace(change, replays=())
         if not change.only_spans:
             self._changes.append((name, change))
-            self._marks.setdefault(name, {}).update(change.marks)
             self._dead[name] = self._dead.get(name, 0) + len(change.dead) - len(change.undead)
+
+    def _mark(self, name: str, change: Change, position: int, tail: int) -> Change:
+        """Note the marks, and that those may go that did not change since the oldest event that is still kept.
+
+        No event that can come again, or be replayed, was delivered before such a mark: a sink does without it.
+        """
+        kept = self._marks.setdefault(name, {})
+        for key, value in change.marks.items():
+            kept.pop(key, None)
+            kept[key] = Mark(value, position)  # last, so that the oldest is first
+        gone = [key for key, _ in takewhile(lambda one: one[1].position < tail, kept.items())]
+        for key in gone:
+            del kept[key]
+        return replace(change, marked_at=position, unmarked=gone)
 
     def _close(self, name: str) -> None:
         """Make a span of what was delivered since it was looked at last, if anything was."""

@@ -92,7 +92,7 @@ class SqlitePartition:
         """Note the progress and the change, as one."""
         if not self._writer.owing:
             self._writer.wake()
-        self._ledger.commit(name, progress, change)
+        self._ledger.commit(name, progress, change, self._writer.tail)
 
     def forget(self, name: str) -> None:
         """Drop all that is kept of a subscription."""

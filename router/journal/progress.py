@@ -121,7 +121,8 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     """What one commit of a subscription changes, besides its progress.
 
     `parked` and `dead` are added, or replace those of the same position; `unparked` and `undead` are the positions
-    of those that are no longer so. `marks` are the sink's own positions, those that changed. `endings` say how
+    of those that are no longer so. `marks` are the sink's own positions, those that changed; a journal adds itself
+    where its subscription was then (`marked_at`), and which it need not keep (`unmarked`). `endings` say how
     events ended that took more than one try; `spans`, in the order of positions, when the others were delivered that
     the mark now passes: if there are none, it was `JUST_NOW`. `replays` are those that are new or have changed, and
     `forgotten` the numbers of those that are dropped.
@@ -132,6 +133,8 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     dead: Sequence[DeadLetter] = ()
     undead: Sequence[int] = ()
     marks: Mapping[str, int] = {}
+    marked_at: int = 0
+    unmarked: Sequence[str] = ()
     spans: Sequence[Span] = ()
     endings: Sequence[Ending] = ()
     replays: Sequence[Replay] = ()

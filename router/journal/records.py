@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec.structs import astuple
@@ -28,12 +28,20 @@ CREATE TABLE IF NOT EXISTS dead (
     attempts INTEGER NOT NULL, first_try REAL NOT NULL, last_try REAL NOT NULL, event BLOB NOT NULL,
     kind TEXT NOT NULL, PRIMARY KEY (name, position)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS marks (
-    name TEXT NOT NULL, key TEXT NOT NULL, value INTEGER NOT NULL, PRIMARY KEY (name, key)) WITHOUT ROWID;
+    name TEXT NOT NULL, key TEXT NOT NULL, value INTEGER NOT NULL, position INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (name, key)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS replays (number INTEGER PRIMARY KEY, name TEXT NOT NULL, replay TEXT NOT NULL);
 """
 
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(Row).decode
+
+
+class Mark(NamedTuple):
+    """A position that a sink keeps of itself, and where its subscription was when that changed last."""
+
+    value: int
+    position: int
 
 
 class StoredTrouble(msgspec.Struct, frozen=True):
@@ -69,7 +77,10 @@ class Records:
             dead = ((*_columns(name, d), d.kind) for d in change.dead)
             many("INSERT OR REPLACE INTO dead VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", dead)
         if change.marks:
-            many("INSERT OR REPLACE INTO marks VALUES (?, ?, ?)", ((name, k, v) for k, v in change.marks.items()))
+            marks = ((name, key, value, change.marked_at) for key, value in change.marks.items())
+            many("INSERT OR REPLACE INTO marks VALUES (?, ?, ?, ?)", marks)
+        if change.unmarked:
+            many("DELETE FROM marks WHERE name = ? AND key = ?", ((name, key) for key in change.unmarked))
         if change.forgotten:
             many("DELETE FROM replays WHERE number = ?", ((number,) for number in change.forgotten))
         if change.replays:
@@ -97,11 +108,11 @@ class Records:
         rows = self._sql.execute(f"SELECT name, {', '.join(fields)} FROM progress")
         return {name: Progress(**dict(zip(fields, values, strict=True))) for name, *values in rows}
 
-    def marks(self) -> dict[str, dict[str, int]]:
-        """Return the positions that sinks keep of themselves, by subscription."""
-        marks: dict[str, dict[str, int]] = {}
-        for name, key, value in self._sql.execute("SELECT name, key, value FROM marks"):
-            marks.setdefault(name, {})[key] = value
+    def marks(self) -> dict[str, dict[str, Mark]]:
+        """Return the positions that sinks keep of themselves, by subscription; those that changed last are last."""
+        marks: dict[str, dict[str, Mark]] = {}
+        for name, key, *mark in self._sql.execute("SELECT name, key, value, position FROM marks ORDER BY position"):
+            marks.setdefault(name, {})[key] = Mark(*mark)
         return marks
 
     def replays(self) -> dict[str, dict[int, Replay]]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import random
+import sqlite3
+import time
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import anyio
@@ -44,3 +47,36 @@ async def test_each_answered_result_is_in_the_files_once_after_ten_kills_under_l
     assert {number for number, status in answered.items() if status == 204} <= arrived
     assert len(files) == len(STATUSES)
     assert len(arrived) > 500, "the load was too small to show anything"
+
+
+async def test_a_file_whose_length_is_no_longer_kept_has_each_result_once_after_a_kill(tmp_path: Path) -> None:
+    """Kill -9 just after lines come again for a file that was left alone for so long that its length was deleted."""
+    answered: dict[int, int] = {}
+    with running(tmp_path, BY_DAY_AND_STATUS, top="journal: {type: sqlite, retention: 0s}") as daemon:
+        for kill in range(3):
+            first = kill * 10_000
+            await post(daemon.url, range(first, first + 200), answered, status=0)
+            await anyio.to_thread.run_sync(daemon.wait_settled)
+            deadline, number = time.monotonic() + 60, first + 1000
+            while kept(tmp_path) != ["1.jsonl"]:
+                assert time.monotonic() < deadline, kept(tmp_path)
+                await post(daemon.url, range(number, number + 5), answered, status=1)
+                number += 5
+                await anyio.sleep(0.1)
+            async with anyio.create_task_group() as tasks:
+                load = range(first + 5000, first + 9000)
+                tasks.start_soon(lambda numbers: post(daemon.url, numbers, answered, connections=4, status=0), load)
+                await anyio.sleep(random.uniform(0.02, 0.15))
+                await anyio.to_thread.run_sync(daemon.kill)
+            await anyio.to_thread.run_sync(daemon.start)
+        await anyio.to_thread.run_sync(daemon.wait_settled)
+        written = Counter(line["id"] for line in daemon.lines("*/*.jsonl"))
+        arrived = {int(line["env_id"]) for line in daemon.lines("*/*.jsonl")}
+    assert [id_ for id_, times in written.items() if times > 1] == []
+    assert {number for number, status in answered.items() if status == 204} <= arrived
+
+
+def kept(folder: Path) -> list[str]:
+    """Return the names of the files whose lengths the journal keeps."""
+    with closing(sqlite3.connect(folder / "state" / "journal.db", timeout=10)) as sql:
+        return [Path(key).name for (key,) in sql.execute("SELECT key FROM marks")]

@@ -256,10 +256,11 @@ async def test_a_file_of_the_version_before_goes_on(tmp_path: Path) -> None:
     )
     async with SqliteJournal().open(tmp_path, restore) as partition:
         await partition.append([event(b"a")])
-        partition.commit("d/s", settled(2))
+        partition.commit("d/s", settled(2), Change(marks={"file": 7}))
         partition.commit("d/t", Progress(position=2, since=2, pattern="new"), Change(dead=[letter]))
     with sqlite3.connect(tmp_path / "journal.db") as sql:
         sql.execute("ALTER TABLE progress DROP COLUMN left_out")
+        sql.execute("ALTER TABLE marks DROP COLUMN position")
         sql.execute("PRAGMA user_version=1")
     sql.close()
     with pytest.raises(RouterError, match="schema 1"):
@@ -267,6 +268,7 @@ async def test_a_file_of_the_version_before_goes_on(tmp_path: Path) -> None:
     async with SqliteJournal().open(tmp_path, restore) as partition:
         assert partition.progress("d/s") == settled(2)
         assert partition.progress("d/t") == Progress(position=2, since=2, pattern="new", dead=1, carried=1)
+        assert partition.marks("d/s") == {"file": 7}
         partition.commit("d/s", replace(settled(2), left_out=1))
     async with SqliteJournal().open(tmp_path, restore) as partition:
         assert partition.progress("d/s") == replace(settled(2), left_out=1)
