@@ -30,6 +30,8 @@ KINDS: Mapping[type[Plugin], str] = {
 """The kinds of plugins; the entry points of sources are in the group `router.sources`, and so on."""
 
 _DROP_IN = "router_drop_in_"
+_CODE = "__router_code__"
+"""Where a drop-in's module keeps the bytes that it was made of."""
 
 
 class EntryPoint(Protocol):
@@ -55,7 +57,7 @@ def installed(group: str) -> Iterable[EntryPoint]:
 
 
 class Plugins:
-    """Finds plugin classes; a drop-in is imported once for each instance, so a new one sees a changed file."""
+    """Finds plugin classes; a drop-in is looked at once by each instance, so a new one sees a changed file."""
 
     def __init__(self, folders: Sequence[Path], entry_points: EntryPoints = installed) -> None:
         self._folders = folders
@@ -113,19 +115,29 @@ def drop_ins(plugins: Iterable[Plugin]) -> list[str]:
 
 
 def import_drop_in(file: Path) -> ModuleType:
-    """Run a drop-in as a module of its own name, which msgspec needs to resolve annotations."""
+    """Run a drop-in as a module of its own name, which msgspec needs to resolve annotations.
+
+    One that has not changed since it was imported stays as it is: its plugins are equal to those of the running config.
+    """
     digest = hashlib.blake2b(str(file.resolve()).encode(), digest_size=6).hexdigest()
-    spec = importlib.util.spec_from_file_location(f"{_DROP_IN}{digest}_{file.stem}", file)
+    name, code = f"{_DROP_IN}{digest}_{file.stem}", file.read_bytes()
+    known = sys.modules.get(name)
+    if known and vars(known)[_CODE] == code:
+        return known
+    spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise ImportError(f"{file} is no Python file")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
+    vars(module)[_CODE] = code
+    sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
         for plugin in _defined(module, Plugin):
             msgspec.structs.fields(plugin)  # resolves the annotations, so that a wrong one shows here
     except BaseException:
-        del sys.modules[spec.name]
+        del sys.modules[name]
+        if known:
+            sys.modules[name] = known  # it still runs
         raise
     return module
 

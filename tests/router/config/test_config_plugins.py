@@ -71,6 +71,22 @@ def test_drop_in_is_run_once(tmp_path: Path) -> None:
     assert (tmp_path / "log").read_text() == "x"
 
 
+def test_a_drop_in_that_has_not_changed_gives_equal_plugins(tmp_path: Path) -> None:
+    """Or each reload would exchange what uses one, and refuse to go on with a decoder that is one."""
+    (tmp_path / "one.py").write_text(SINK)
+    before, after = (Plugins([tmp_path], points).find(Sink, "one") for _ in range(2))
+    assert before() == after()
+    (tmp_path / "one.py").write_text("no Python")
+    with pytest.raises(ConfigError):
+        Plugins([tmp_path], points).find(Sink, "one")
+    (tmp_path / "one.py").write_text(SINK)
+    assert before() == Plugins([tmp_path], points).find(Sink, "one")()
+    (tmp_path / "one.py").write_text(SINK.replace('"x"', '"y"'))
+    changed = Plugins([tmp_path], points).find(Sink, "one")
+    assert changed(path="x") != before()
+    assert changed() == Plugins([tmp_path], points).find(Sink, "one")()
+
+
 @pytest.mark.parametrize(
     ("code", "problem", "line"),
     [
