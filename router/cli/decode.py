@@ -24,7 +24,7 @@ def decode(
         list[Path] | None, typer.Argument(help="Files with messages; none or `-`: standard input.")
     ] = None,
     whole: Annotated[bool, typer.Option("--whole", help="Each file is one message, newlines and all.")] = False,
-    timezone: Annotated[str, typer.Option(help="Zone of times that name none.")] = "+08:00",
+    timezone: Annotated[str | None, typer.Option(help="Zone of times that name none; +08:00 in DirectMail's.")] = None,
     decoder: Annotated[str, typer.Option(help="The decoder's name.")] = "directmail",
 ) -> None:
     """Decode messages, one per line (or one per file with --whole), and print the events as JSON lines.
@@ -34,14 +34,23 @@ def decode(
 
     Example: router decode --whole push-body.xml
     """
-    chosen = msgspec.convert({"timezone": timezone}, Plugins(()).find(Decoder, decoder))
-    assert isinstance(chosen, Decoder)
-    chosen.check()
+    chosen = _chosen(decoder, {} if timezone is None else {"timezone": timezone})
     write = sys.stdout.buffer.write
     for path in files or [Path("-")]:
         for body in _messages(path, whole=whole):
             write(event_of(chosen, Message(body, time.time()), "decode").json() + b"\n")
     sys.stdout.flush()
+
+
+def _chosen(name: str, options: dict[str, str]) -> Decoder:
+    kind = Plugins(()).find(Decoder, name)
+    try:
+        chosen = msgspec.convert(options, kind)
+    except msgspec.ValidationError as error:
+        raise RouterError(f"the decoder `{name}` cannot be had like this: {error}") from error
+    assert isinstance(chosen, Decoder)
+    chosen.check()
+    return chosen
 
 
 def _messages(path: Path, *, whole: bool) -> Iterator[bytes]:

@@ -3,7 +3,7 @@
 Positions are whole numbers without gaps; the first event ever journalled has position 1. `head` is the
 position that the next event will get, `tail` the oldest one still kept.
 
-What every journal holds (`router.testing.journal` has the suite):
+What every journal holds (`router.journal.conformance` has the suite):
 
 * `append` returns when the events are safe, and drops those whose id was seen inside the duplicate window;
   a duplicate is answered only when its original is safe, too.
