@@ -44,8 +44,17 @@ class Supply:
             for name in names:
                 stopping.start_soon(self.suppliers.pop(name).stop)
 
+    def withdraw(self, sources: Mapping[str, Source]) -> None:
+        """Listen no longer where none of these sources will, before fronts stop: they accept what waits there last."""
+        for name, listener in self._listeners.items():
+            if kept := _fronts_at(listener, sources.get(name)):
+                listener.retain(kept)
+            else:
+                listener.close()
+
     async def end(self) -> None:
         """Stop them all."""
+        self.withdraw({})
         await self.stop(list(self.suppliers))
         self._close_listeners({})
 
@@ -58,12 +67,15 @@ class Supply:
 
     def _close_listeners(self, sources: Mapping[str, Source]) -> None:
         """Close what none of these sources listens on."""
+        self.withdraw(sources)
         for name, listener in tuple(self._listeners.items()):
-            source = sources.get(name)
-            if source and source.workers and listener.address == _address(source):
-                listener.retain(source.workers)
-            else:
-                self._listeners.pop(name).close()
+            if not _fronts_at(listener, sources.get(name)):
+                del self._listeners[name]
+
+
+def _fronts_at(listener: Listener, source: Source | None) -> int:
+    """Return how many fronts of a source listen there."""
+    return source.workers if source and listener.address == _address(source) else 0
 
 
 def _address(source: Source) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
@@ -265,6 +266,8 @@ async def test_trailers_and_bytes_that_are_no_text_are_taken(serve: Any) -> None
 async def test_what_is_here_at_the_end_is_answered_with_a_close(serve: Any) -> None:
     async with serve(hold=True) as service:
         client, idle = await service.connect(), await service.connect()
+        await idle.send(GOOD.replace(b"/n", b"/x"))
+        assert await idle.statuses(1) == [404]
         await client.send(GOOD)
         await until(lambda: service.taken)
         service.front.stop()
@@ -275,3 +278,53 @@ async def test_what_is_here_at_the_end_is_answered_with_a_close(serve: Any) -> N
         status, headers, _ = await client.answer()
         assert (status, headers["connection"]) == (204, "close")
         assert await client.closed()
+
+
+@pytest.mark.parametrize("sent", [0, 10, len(GOOD) - 1])
+async def test_who_has_just_connected_when_it_ends_is_served_once(serve: Any, sent: int) -> None:
+    """Also who is in the middle of a request."""
+    async with serve() as service:
+        client = await service.connect()
+        await client.send(GOOD[:sent])
+        await until(lambda: service.front._connections)
+        await anyio.wait_all_tasks_blocked()
+        service.front.stop()
+        await client.send(GOOD[sent:] + GOOD)
+        status, headers, _ = await client.answer()
+        assert (status, headers["connection"]) == (204, "close")
+        assert await client.closed()
+        assert service.counted == []
+
+
+async def test_who_waits_to_be_accepted_when_it_ends_is_served_once() -> None:
+    """The listener is another's: when it is closed, what waits in its queue would be cut off."""
+    counted: list[str] = []
+    front = Front(Limits(), route, counted.append)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        async with front.serve("", 0, sockets=[listener.dup()]) as address, anyio.create_task_group() as tasks:
+            clients = [socket.create_connection(address) for _ in range(20)]
+            front.stop()  # before the loop could accept them
+            listener.close()
+
+            async def answer() -> None:
+                while requests := await front.take():
+                    front.answer(requests, accepted())
+
+            tasks.start_soon(answer)
+            for client in clients:
+                client.setblocking(False)
+                await asyncio.get_running_loop().sock_sendall(client, GOOD)
+                head = await asyncio.get_running_loop().sock_recv(client, 1000)
+                assert head.startswith(b"HTTP/1.1 204 ")
+                assert b"Connection: close" in head
+                client.close()
+    assert counted == []
+
+
+async def test_who_connects_and_says_nothing_does_not_hold_up_the_end(serve: Any) -> None:
+    async with serve() as service:
+        silent = await service.connect()
+        await until(lambda: service.front._connections)
+        service.front.stop()
+        assert await silent.closed()
+        assert await service.front.take() == []

@@ -148,6 +148,14 @@ class Connection(asyncio.BufferedProtocol):
         elif not self._lingering:
             self._transport.close()
 
+    def finish(self) -> bool:
+        """End, unless the client is about to send a request; then it has a moment for that, and the answer is True."""
+        if self._pending or self._lingering or self._ended or not self._parser.due:
+            self.end()
+            return False
+        self.deadline = min(self.deadline, monotonic() + LINGER)
+        return True
+
     def expire(self) -> None:
         """Close what is past its deadline, and say so in the middle of a message."""
         if self._lingering or self._unread or self._ended:

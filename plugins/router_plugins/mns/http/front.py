@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from http import HTTPStatus
 from socket import socket
 from ssl import SSLContext
 from time import monotonic
 
 import anyio
+from anyio.abc import TaskGroup
 
 from router_plugins.mns.http.answers import Answer, refusal
 from router_plugins.mns.http.connection import LINGER, Connection
 from router_plugins.mns.http.limits import Limits
 from router_plugins.mns.http.parser import SLICE, Request, Route
+from router_plugins.mns.http.queued import queued
 from router_plugins.mns.http.tls import listen_tls
 
 _BACKLOG = 1024
@@ -53,6 +56,8 @@ class Front:
         self._left = asyncio.Event()
         self._stops: list[Callable[[], None]] = []
         self._closing = False
+        self._due: set[Connection] = set()
+        """Connections that may still send a request, their last, while the front closes."""
 
     @property
     def crowded(self) -> bool:
@@ -83,18 +88,19 @@ class Front:
                 tls = listen_tls(self, host, port, _BACKLOG, ssl, sockets)
                 address, stop = await listening.enter_async_context(tls)
                 self._stops.append(stop)
-            async with self._open():
+            async with self._open(sockets if ssl is None else ()):
                 yield address
 
     def _connection(self) -> Connection:
         return Connection(self)
 
     @asynccontextmanager
-    async def _open(self) -> AsyncGenerator[None]:
+    async def _open(self, sockets: Sequence[socket]) -> AsyncGenerator[None]:
         """Keep deadlines until the block ends; then clients have a moment to take their last answers."""
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._expire_connections)
+                self._stops.insert(0, partial(self._accept_rest, sockets, tasks))
                 yield
                 tasks.cancel_scope.cancel()
         finally:
@@ -107,18 +113,22 @@ class Front:
                 await self._wait_closed()
 
     def stop(self) -> None:
-        """Accept no more connections and requests; those that wait can still be taken and answered."""
-        self._closing = True
-        for stop in self._stops:
-            stop()
+        """Accept no more connections; the requests that wait can still be taken and answered.
+
+        So can one more of each client that has just connected or is in the middle of a request, for a moment.
+        """
+        if not self._closing:
+            self._closing, self.check = True, partial(self._check_last, self.check)
+            for stop in self._stops:
+                stop()
         for connection in tuple(self._connections):
-            connection.end()
+            self._dismiss(connection)
         self._arrived.set()
 
     async def take(self) -> list[Request]:
         """Wait for requests and return all that wait; nothing once the front has closed and is empty."""
         while not self._waiting:
-            if self._closing:
+            if self._closing and not self._due:
                 return []
             self._arrived.clear()
             await self._arrived.wait()
@@ -165,7 +175,9 @@ class Front:
         self._expected.discard(connection)
         self._connections.add(connection)
         excess = len(self._connections) + len(self._expected) - self.limits.max_connections
-        if excess <= 0 and not self._closing:
+        if excess <= 0:
+            if self._closing:  # it was accepted before
+                self._dismiss(connection)
             return None
         self._count("too_many_connections")
         if excess > _TURNED_AWAY:
@@ -176,6 +188,7 @@ class Front:
         """Forget a connection that is closed."""
         self._connections.discard(connection)
         self.paused.discard(connection)
+        self._expect_no_more(connection)
         self._left.set()
 
     def arrive(self, request: Request) -> None:
@@ -190,6 +203,38 @@ class Front:
             if not self._waiting:
                 self._arrived.set()
             self._waiting.append(request)
+
+    # While it closes.
+
+    def _accept_rest(self, sockets: Sequence[socket], tasks: TaskGroup) -> None:
+        """Accept what waits at sockets that may have no other front: when they close, it would be cut off."""
+        for client in (client for one in sockets for client in queued(one)):
+            connection = Connection(self)
+            self._due.add(connection)
+            tasks.start_soon(self._welcome, client, connection)
+
+    async def _welcome(self, client: socket, connection: Connection) -> None:
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(lambda: connection, client)
+        except OSError:  # it is gone already
+            self._expect_no_more(connection)
+
+    def _dismiss(self, connection: Connection) -> None:
+        """Let a connection end, after one more request if its client is about to send one."""
+        if connection.finish():
+            self._due.add(connection)
+
+    def _check_last(self, check: Check | None, request: Request) -> bool:
+        """Check a request that came while the front closes, and end its connection behind it."""
+        if request.connection is not None:
+            request.connection.end()
+            self._expect_no_more(request.connection)
+        return check is None or check(request)
+
+    def _expect_no_more(self, connection: Connection) -> None:
+        if connection in self._due:
+            self._due.discard(connection)
+            self._arrived.set()
 
     async def _expire_connections(self) -> None:
         """Close what is past its deadline, a quarter of the shortest time limit late at most."""

@@ -96,6 +96,11 @@ class Parser:
         """Bytes that came of the message that is not complete yet, at most."""
         return 0 if self.phase is _IDLE else max(self._wire, self._length)
 
+    @property
+    def due(self) -> bool:
+        """Whether a request is to be expected: the first one, or the rest of one."""
+        return not self.over and (self.phase is not Phase.IDLE or not self._target)
+
     def feed(self, data: bytes | memoryview) -> list[Request]:
         """Return the requests that `data` completes, in order."""
         if self.over:
