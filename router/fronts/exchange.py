@@ -17,7 +17,8 @@ import msgspec
 from router.errors import Retry
 from router.event import Event
 from router.fronts.link import Link
-from router.fronts.wire import Batch, Counted, Done, Ready, Refused, Wire, say
+from router.fronts.pulse import BEAT, Pulse
+from router.fronts.wire import Batch, Counted, Done, Failed, Ready, Refused, Wire, say
 
 WAITING = 8 * 2**20
 """Bytes of frames of one front that may wait to become safe, before no more are read."""
@@ -31,7 +32,7 @@ class Exchange:
 
     def __init__(self, link: Link, wire: Wire, store: Store, ready: Callable[[], None], counts: Counter[str]) -> None:
         self.error = ""
-        """Why the front ended, if it said that, or what was wrong with what it said."""
+        """Why the front ended, if it said that, or what was wrong with what it said, or that it said nothing."""
         self._link = link
         self._wire = wire
         self._store = store
@@ -40,6 +41,7 @@ class Exchange:
         self._waiting: list[Batch] = []
         self._sizes = 0
         self._taken = 0
+        self._pulse = Pulse()
         self._arrived = anyio.Event()
         self._room = anyio.Event()
 
@@ -47,6 +49,7 @@ class Exchange:
         """Serve until the front is gone."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._keep_storing)
+            tasks.start_soon(self._watch)
             try:
                 while True:
                     await self._read()
@@ -57,10 +60,11 @@ class Exchange:
             tasks.cancel_scope.cancel()
 
     async def _read(self) -> None:
-        while self._sizes + self._taken > WAITING:
+        while self._crowded:
             self._room = anyio.Event()
             await self._room.wait()
         frame = await self._link.receive()
+        self._pulse.beat()
         said = self._wire.read(frame)
         if isinstance(said, Batch):
             self._sizes += len(frame)
@@ -70,8 +74,25 @@ class Exchange:
             self._ready()
         elif isinstance(said, Counted):
             self._counts.update(said.counts)
-        else:
+        elif isinstance(said, Failed):
             self.error = said.error
+
+    @property
+    def _crowded(self) -> bool:
+        """Whether so much waits that the front is not read from."""
+        return self._sizes + self._taken > WAITING
+
+    async def _watch(self) -> None:
+        """End with a front that hangs: nobody else would notice."""
+        while True:
+            looked = anyio.current_time()
+            await anyio.sleep(BEAT)
+            if self._crowded:
+                self._pulse.beat()
+            elif self._pulse.missed(anyio.current_time() - looked):
+                self.error = f"it hangs: it said nothing for {self._pulse.silent:g} s"
+                self._link.shutdown()
+                return
 
     async def _keep_storing(self) -> None:
         """Store all that waits, as one, and say so."""

@@ -15,7 +15,8 @@ import structlog
 from router.errors import Retry
 from router.event import Event, Message
 from router.fronts.link import Link
-from router.fronts.wire import Counted, Failed, Ready, Refused, Stop, pack, read_order, say
+from router.fronts.pulse import BEAT
+from router.fronts.wire import Alive, Counted, Failed, Ready, Refused, Stop, pack, read_order, say
 from router.intake import decoded
 from router.plugin import Decoder, Source
 
@@ -64,6 +65,7 @@ class Front:
         """
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._obey)
+            tasks.start_soon(self._beat)
             tasks.start_soon(self._report)
             self.error = await self._work(sockets)
             await self._tell_counts()
@@ -125,6 +127,11 @@ class Front:
 
     def _count(self, what: str) -> None:
         self._counts[what] += 1
+
+    async def _beat(self) -> None:
+        while True:
+            await self._link.send(say(Alive()))
+            await anyio.sleep(BEAT)
 
     async def _report(self) -> None:
         """Say once that messages can arrive, and what was counted every now and then."""

@@ -16,7 +16,7 @@ from router.event import Event, Message, UndecodableFields
 from router.intake import undecodable
 from router.plugin import Decoder
 
-VERSION = 1
+VERSION = 2
 """Of all this. A front started after an upgrade of the files may be another version than the daemon."""
 
 
@@ -63,6 +63,10 @@ class Counted(msgspec.Struct, frozen=True, array_like=True, tag="counted"):
     counts: Mapping[str, int]
 
 
+class Alive(msgspec.Struct, frozen=True, array_like=True, tag="alive"):
+    """The front's loop turns."""
+
+
 class Failed(msgspec.Struct, frozen=True, array_like=True, tag="failed"):
     """The source ended by an error; the front ends, too."""
 
@@ -87,7 +91,7 @@ class Stop(msgspec.Struct, frozen=True, array_like=True, tag="stop"):
     """Take nothing more, answer what is in hand, and end."""
 
 
-FromFront: TypeAlias = Batch | Ready | Counted | Failed
+FromFront: TypeAlias = Batch | Ready | Counted | Alive | Failed
 ToFront: TypeAlias = Done | Refused | Stop
 
 say = msgspec.msgpack.Encoder().encode
@@ -104,7 +108,7 @@ class Wire:
         event = _arriving(Event, source=Literal[source], fields=decoder.fields, message=message)
         batch = _arriving(Batch, events=GenericAlias(list, (event,)))
         self._read: Callable[[bytes | bytearray], FromFront] = msgspec.msgpack.Decoder[FromFront](
-            batch | Ready | Counted | Failed
+            batch | Ready | Counted | Alive | Failed
         ).decode
 
     def read(self, frame: bytes | bytearray) -> FromFront:

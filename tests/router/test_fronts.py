@@ -24,6 +24,7 @@ from router.event import Event, Message
 from router.fronts import crew as crews
 from router.fronts import exchange as exchanges
 from router.fronts import front as fronts
+from router.fronts import pulse
 from router.fronts.crew import Crew
 from router.fronts.exchange import Exchange
 from router.fronts.front import Front
@@ -309,7 +310,7 @@ async def test_a_front_says_at_once_when_the_engine_is_gone_even_if_its_source_d
 
 PRELUDE = """
 import os, socket, sys, time
-from router.fronts.wire import Ready, say
+from router.fronts.wire import Alive, Ready, say
 link = socket.socket(fileno=0)
 def frame(data): link.sendall(len(data).to_bytes(4, "big") + data)
 with open(sys.argv[1], "a") as log: print(time.monotonic(), file=log)
@@ -348,6 +349,55 @@ async def test_a_front_that_dies_again_and_again_is_replaced_after_pauses_that_g
     starts = [float(line) for line in log.read_text().split()]
     gaps = [later - sooner for sooner, later in pairwise(starts)]
     assert [gap >= crews.PAUSE_MIN * 2**i for i, gap in enumerate(gaps)] == [True] * len(gaps)
+
+
+async def test_a_front_that_says_nothing_for_long_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one that says nothing from the start; one that speaks now and then is not."""
+    monkeypatch.setattr(pulse, "SILENCE", 0.6)
+    monkeypatch.setattr(exchanges, "BEAT", 0.1)
+    monkeypatch.setattr(pulse, "BEAT", 0.1)
+    monkeypatch.setattr(crews, "LINGER", 0.1)
+    beats = "frame(say(Ready()))\nwhile True: time.sleep(0.05); frame(say(Alive()))"
+    for script, hangs in (("frame(say(Ready())); time.sleep(60)", True), (beats, False)):
+        crew = crew_of(script, tmp_path / "log")
+        counts: Counter[str] = Counter()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(crew.run, Stored(), lambda: None, counts)
+            with anyio.move_on_after(20 if hangs else 2):
+                while not counts["front_died"]:
+                    await anyio.sleep(0.01)
+            tasks.cancel_scope.cancel()
+        assert bool(counts["front_died"]) is hangs
+        assert ("it hangs: it said nothing for 0.6 s" in crew.last_error) is hangs
+
+
+async def test_a_front_that_is_not_read_from_does_not_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long the journal takes for what waits."""
+    monkeypatch.setattr(pulse, "SILENCE", 0.2)
+    monkeypatch.setattr(exchanges, "BEAT", 0.05)
+    monkeypatch.setattr(exchanges, "WAITING", 10)
+    stored = Stored()
+    stored.open = anyio.Event()
+
+    async def act(emit: Emit) -> str:
+        async with anyio.create_task_group() as tasks:
+            for number in range(5):
+                tasks.start_soon(emit, messages(f"a@x {number}"))
+            await anyio.sleep(1)
+            stored.open.set()
+        return "all safe"
+
+    assert await once(act, stored) == "all safe"
+    assert len(stored.events) == 5
+
+
+def test_a_daemon_that_was_held_up_does_not_blame_its_fronts() -> None:
+    """As on a machine that swaps, or was asleep: each of its own turns counts for a beat, however late it comes."""
+    beats = int(pulse.SILENCE / pulse.BEAT)
+    one = pulse.Pulse()
+    assert not any(one.missed(3600) for _ in range(beats - 1))
+    one.beat()
+    assert [one.missed(pulse.BEAT) for _ in range(beats)] == [False] * (beats - 1) + [True]
 
 
 async def test_a_front_that_does_not_end_when_told_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

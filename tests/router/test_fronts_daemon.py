@@ -18,7 +18,7 @@ import pytest
 import trustme
 from anyio import to_thread
 from servers.daemon import Daemon, post, running, text
-from servers.fronts import runs, wait, wait_ready
+from servers.fronts import persist, runs, wait, wait_more, wait_ready, workers
 
 from router.config import BadConfig
 from router.config.loading import loads
@@ -133,6 +133,38 @@ async def test_a_reload_exchanges_fronts_without_refusing_a_connection(tmp_path:
     assert third == fourth
     assert lost == []
     assert set(answered) == {204}
+
+
+HASTY = ("-c", "from router.fronts import pulse; pulse.SILENCE = 3; from router.cli import main; main()")
+
+
+async def test_a_front_that_is_stopped_without_dying_is_replaced_and_nothing_answered_is_lost(tmp_path: Path) -> None:
+    """By SIGSTOP, as a process hangs; what waits to be accepted by it is answered by its successor."""
+    stored: set[int] = set()
+    scopes = [anyio.CancelScope() for _ in range(4)]
+    daemon = Daemon(tmp_path, ONE_FILE, push="workers: 2")
+    daemon.start(HASTY)
+    try:
+        first, other = await to_thread.run_sync(wait_ready, daemon)
+        async with anyio.create_task_group() as tasks:
+            numbers = iter(range(1_000_000))
+            for scope in scopes:
+                tasks.start_soon(persist, daemon.url, numbers, stored, scope)
+            await to_thread.run_sync(wait_more, stored, 20)
+            os.kill(first, signal.SIGSTOP)
+            await to_thread.run_sync(wait, lambda: workers(daemon)[0]["pid"] not in {0, first}, "it is not replaced")
+            assert not runs(first)
+            assert (await to_thread.run_sync(wait_ready, daemon))[1] == other
+            await to_thread.run_sync(wait_more, stored, len(stored) + 20)
+            for scope in scopes:
+                scope.cancel()
+        assert daemon.status()["sources"]["push"]["counts"]["front_died"] == 1
+        assert daemon.stop() == 0
+    finally:
+        if daemon.process and daemon.process.poll() is None:
+            daemon.kill()
+    assert stored <= {int(line["env_id"]) for line in daemon.lines("all.jsonl")}
+    assert "it hangs: it said nothing for 3 s" in (tmp_path / "router.log").read_text()
 
 
 async def test_what_the_journal_cannot_take_is_told_to_the_clients_of_fronts(tmp_path: Path) -> None:
