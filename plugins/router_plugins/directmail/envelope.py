@@ -7,6 +7,8 @@ A topic wraps the message as JSON or XML, and a publisher or a queue client may 
 from __future__ import annotations
 
 import binascii
+import re
+from collections.abc import Callable
 from xml.etree.ElementTree import Element, ParseError
 
 import msgspec
@@ -15,11 +17,13 @@ from defusedxml.ElementTree import fromstring
 
 from router import Undecodable
 from router_plugins.directmail.cloudevents import CloudEvent, read_cloud_event
+from router_plugins.mending import mended_text, original
 
 _LAYERS = 5
 """base64 around an envelope around base64 around an envelope: more than any real way gives."""
 _SPACE = "\ufeff \t\r\n"
 _SHOWN = 60
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Notification(msgspec.Struct, frozen=True, gc=False):
@@ -66,7 +70,7 @@ def _from_json(text: str) -> str:
 
 def _from_xml(text: str) -> str:
     try:
-        root = _parse(text)
+        root, read = _parse(text)
     except ParseError as error:
         raise Undecodable(f"XML that cannot be read: {error}") from error
     except DefusedXmlException as error:
@@ -77,20 +81,39 @@ def _from_xml(text: str) -> str:
         raise Undecodable(f"XML with the root {_local_name(root)[:_SHOWN]!r} instead of Notification")
     for child in root:
         if _local_name(child) == "Message":
-            return child.text or ""
+            return read(child.text or "")
     raise Undecodable("XML Notification without a Message")
 
 
-def _parse(text: str) -> Element:
-    """Parse XML without DTD and entities; mend `<PublishTime>..</MessagePublishTime>` of the vendor's own samples."""
+def _parse(text: str) -> tuple[Element, Callable[[str], str]]:
+    """Parse XML without DTD and entities; return its root, and what makes of a text in it the one that was meant.
+
+    Mends `<PublishTime>..</MessagePublishTime>` of the vendor's own samples, and then characters that XML cannot have.
+    """
+    try:
+        return fromstring(text, forbid_dtd=True), str
+    except ParseError as error:
+        before, typo, after = text.rpartition("</MessagePublishTime>")
+        right = f"{before}</PublishTime>{after}" if typo else text
+        if typo and (root := _well_formed(right)) is not None:
+            return root, str
+        whole = mended_text(right)
+        if whole is None or (root := _well_formed(whole)) is None:
+            raise error  # noqa: TRY201 - that of the document as it came
+        return root, _original
+
+
+def _well_formed(text: str) -> Element | None:
     try:
         root: Element = fromstring(text, forbid_dtd=True)
     except ParseError:
-        before, typo, after = text.rpartition("</MessagePublishTime>")
-        if not typo:
-            raise
-        root = fromstring(f"{before}</PublishTime>{after}", forbid_dtd=True)
+        return None
     return root
+
+
+def _original(text: str) -> str:
+    """Return a text as it was before mending; what is no character of any text is replaced, as in all bodies."""
+    return _SURROGATE.sub("\ufffd", original(text))
 
 
 def _local_name(element: Element) -> str:

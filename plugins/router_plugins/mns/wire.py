@@ -8,8 +8,8 @@ from xml.sax.saxutils import escape
 
 import msgspec
 
+from router_plugins.mending import mended, original
 from router_plugins.mns import markup
-from router_plugins.mns.mending import mended, original
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element

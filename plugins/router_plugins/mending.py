@@ -17,11 +17,16 @@ _STAND_IN = re.compile("[\U000f0000-\U000fffff]")
 
 def mended(document: bytes) -> bytes | None:
     """Return the document with stand-ins, None where there is nothing to mend, or it uses that plane itself."""
-    text = document.decode("utf-8", "surrogateescape")
+    whole = mended_text(document.decode("utf-8", "surrogateescape"))
+    return None if whole is None else whole.encode()
+
+
+def mended_text(text: str) -> str | None:
+    """Do the same with a document as text."""
     if _STAND_IN.search(text):
         return None
     whole = _REFERENCE.sub(_resolved, _ILLEGAL.sub(lambda found: chr(_PLANE + ord(found[0])), text))
-    return None if whole == text else whole.encode()
+    return None if whole == text else whole
 
 
 def _resolved(found: re.Match[str]) -> str:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from router_plugins.mending import mended, original
 from router_plugins.mns import wire
-from router_plugins.mns.mending import mended, original
 
 TEMPLATE = (
     b'<?xml version="1.0" ?><Messages xmlns="http://mns.aliyuncs.com/doc/v1/"><Message><MessageId>1</MessageId>'
