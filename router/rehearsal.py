@@ -6,7 +6,7 @@ the daemon is told of them. Reads beside a daemon that may be running.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -18,9 +18,10 @@ from router.errors import Reject, RouterError
 from router.event import Event, Message
 from router.hint import nearest
 from router.intake import event_of
-from router.journal import Held
+from router.journal import Held, Inspection
 from router.journal.seek import seek_now
 from router.match import ALWAYS, Condition, Routes
+from router.plugin import Step
 from router.steps import apply
 
 Pulse = Callable[[int, int], object]
@@ -45,6 +46,30 @@ class Rehearsal(msgspec.Struct, frozen=True, kw_only=True):
     samples: tuple[msgspec.Raw, ...]
 
 
+class _Count:
+    """Counts what would become of events, and keeps the first of those that would go out."""
+
+    def __init__(self, steps: Sequence[Step], samples: int) -> None:
+        self.events = self.filtered = self.failing = self.waiting = 0
+        self.samples: list[msgspec.Raw] = []
+        self._steps = steps
+        self._wanted = samples
+
+    def add(self, event: Event, *, matched: bool, parked: bool) -> None:
+        """Note an event, by whether it is wanted, and whether it waits for its next try anyway."""
+        out = apply(self._steps, event) if matched else None
+        if out is None:
+            self.filtered += 1
+        elif parked:
+            self.waiting += 1
+        elif isinstance(out, Reject):
+            self.failing += 1
+        else:
+            self.events += 1
+            if len(self.samples) < self._wanted:
+                self.samples.append(msgspec.Raw(out.json()))
+
+
 def rehearse(
     config: Config,
     name: str,
@@ -61,43 +86,38 @@ def rehearse(
         raise RouterError(f"no subscription `{name}` ({nearest(name, planned)})")
     one = planned[name]
     wanted = Routes([one.route], config.decoder).wanted
-    events = filtered = failing = waiting = 0
-    shown: list[msgspec.Raw] = []
+    count = _Count(one.subscription.steps, samples)
     with config.journal.inspect(Path(config.state), partial(_restore, config)) as journal:
         tail, progress = journal.tail, journal.progress.get(name)
         past = progress.position if progress else journal.head
         first = seek_now(tail, past, since, journal.stored_at)
-        end = past if until is None else seek_now(tail, past, until, journal.stored_at)
+        end = max(first, past if until is None else seek_now(tail, past, until, journal.stored_at))
         parked = journal.held.get(name, Held({}, {})).parked
-        for segment in journal.segments(first) if first < end else ():
-            if segment.first >= end:
-                break
-            pulse(segment.first - first, end - first)
-            for position, event in enumerate(segment.events, segment.first):
-                if not first <= position < end:
-                    continue
-                out = apply(one.subscription.steps, event) if wanted(event) and match.matches(event) else None
-                if out is None:
-                    filtered += 1
-                elif position in parked:
-                    waiting += 1
-                elif isinstance(out, Reject):
-                    failing += 1
-                else:
-                    events += 1
-                    if len(shown) < samples:
-                        shown.append(msgspec.Raw(out.json()))
+        for position, event in _between(journal, first, end, pulse):
+            matched = bool(wanted(event)) and match.matches(event)
+            count.add(event, matched=matched, parked=position in parked)
     return Rehearsal(
         subscription=name,
         first=first,
-        end=max(first, end),
+        end=end,
         tail=tail,
-        events=events,
-        filtered=filtered,
-        failing=failing,
-        waiting=waiting,
-        samples=tuple(shown),
+        events=count.events,
+        filtered=count.filtered,
+        failing=count.failing,
+        waiting=count.waiting,
+        samples=tuple(count.samples),
     )
+
+
+def _between(journal: Inspection, first: int, end: int, pulse: Pulse) -> Iterator[tuple[int, Event]]:
+    """Yield the events of a range with their positions."""
+    for segment in journal.segments(first) if first < end else ():
+        if segment.first >= end:
+            return
+        pulse(segment.first - first, end - first)
+        for position, event in enumerate(segment.events, segment.first):
+            if first <= position < end:
+                yield position, event
 
 
 def _restore(config: Config, message: Message, source: str, name: str) -> Event:

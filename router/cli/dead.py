@@ -17,6 +17,7 @@ from router.admin.status import Status
 from router.cli import tables
 from router.cli.ask import ConfigFile, Json, Subscription, admin_of, ask
 from router.cli.control import order
+from router.cli.options import taking
 from router.cli.selection import moment
 from router.config import Admin, load
 from router.config.nodes import BadText, read
@@ -25,11 +26,27 @@ from router.config.walk import Walk
 from router.errors import RouterError
 from router.journal import Kind
 
-OnlyKind = Annotated[Kind | None, typer.Option("--kind", help="Only those given up on for this cause.")]
-Since = Annotated[str | None, typer.Option(help="Only those given up on since: 2026-11-24T08:00Z, or 2h ago.")]
-Until = Annotated[str | None, typer.Option(help="Only those given up on before.")]
-Match = Annotated[str | None, typer.Option(help="Only those that match, as in a config: '{region: cn-hangzhou}'.")]
-Positions = Annotated[list[int] | None, typer.Option("--position", help="Only this one; may be given again.")]
+
+def choice_of(
+    kind: Annotated[Kind | None, typer.Option("--kind", help="Only those given up on for this cause.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Only those given up on since: 2026-11-24T08:00Z, or 2h ago.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Only those given up on before.")] = None,
+    match: Annotated[
+        str | None, typer.Option(help="Only those that match, as in a config: '{region: cn-hangzhou}'.")
+    ] = None,
+    position: Annotated[list[int] | None, typer.Option("--position", help="Only this one; may be given again.")] = None,
+) -> Choice:
+    """Say which dead letters a command is about."""
+    return Choice(
+        kind=kind,
+        since=None if since is None else moment(since),
+        until=None if until is None else moment(until),
+        match=None if match is None else mapping(match),
+        positions=None if position is None else frozenset(position),
+    )
+
 
 dead = typer.Typer(
     no_args_is_help=True, help="List, show, replay or discard the events that a subscription gave up on."
@@ -37,13 +54,11 @@ dead = typer.Typer(
 
 
 @dead.command("list")
+@taking(choice=choice_of)
 def dead_list(
     config: ConfigFile,
     subscription: Subscription,
-    kind: OnlyKind = None,
-    since: Since = None,
-    until: Until = None,
-    match: Match = None,
+    choice: Choice,
     after: Annotated[int, typer.Option(help="Only those behind this position.")] = 0,
     limit: Annotated[int, typer.Option(help="How many at most.")] = 100,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines with the whole events.")] = False,
@@ -52,8 +67,7 @@ def dead_list(
 
     Example: router dead list config/full.yaml sales/resend --kind refused --since 2h
     """
-    choice = msgspec.json.encode(_choice(kind, since, until, match, None)).decode()
-    query = urlencode({"after": after, "limit": limit, "choose": choice})
+    query = urlencode({"after": after, "limit": limit, "choose": msgspec.json.encode(choice).decode()})
     body = ask(admin_of(config), "GET", f"/dead/{quote(subscription)}?{query}")
     letters = msgspec.json.decode(body, type=list[Letter])
     if as_json:
@@ -84,14 +98,11 @@ def dead_show(
 
 
 @dead.command("replay")
+@taking(choice=choice_of)
 def dead_replay(
     config: ConfigFile,
     subscription: Subscription,
-    kind: OnlyKind = None,
-    since: Since = None,
-    until: Until = None,
-    match: Match = None,
-    position: Positions = None,
+    choice: Choice,
     per_second: Annotated[float, typer.Option(min=0.001, help="How many become due in a second.")] = 100.0,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until none is parked, and show progress.")] = False,
     as_json: Json = False,
@@ -102,41 +113,26 @@ def dead_replay(
 
     Example: router dead replay config/full.yaml sales/resend --kind refused --per-second 10
     """
-    wanted = Order(choice=_choice(kind, since, until, match, position), per_second=per_second)
+    wanted = Order(choice=choice, per_second=per_second)
     order(config, f"/dead/{quote(subscription)}/replay", wanted, as_json=as_json)
     if wait:
         _wait_unparked(load(config, os.environ).admin, subscription)
 
 
 @dead.command("discard")
+@taking(choice=choice_of)
 def dead_discard(
     config: ConfigFile,
     subscription: Subscription,
-    kind: OnlyKind = None,
-    since: Since = None,
-    until: Until = None,
-    match: Match = None,
-    position: Positions = None,
+    choice: Choice,
     as_json: Json = False,
 ) -> None:
     """Forget dead letters; the subscription's count of them stays.
 
     Example: router dead discard config/full.yaml sales/resend --kind exhausted --until 30d
     """
-    wanted = Order(choice=_choice(kind, since, until, match, position))
+    wanted = Order(choice=choice)
     order(config, f"/dead/{quote(subscription)}/discard", wanted, as_json=as_json)
-
-
-def _choice(
-    kind: Kind | None, since: str | None, until: str | None, match: str | None, positions: list[int] | None
-) -> Choice:
-    return Choice(
-        kind=kind,
-        since=None if since is None else moment(since),
-        until=None if until is None else moment(until),
-        match=None if match is None else mapping(match),
-        positions=None if positions is None else frozenset(positions),
-    )
 
 
 def mapping(text: str) -> dict[str, Any]:

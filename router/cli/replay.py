@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import quote
 
 import msgspec
@@ -18,23 +18,64 @@ from router.admin.controls import ReplayChoice, ReplayOrder, ReplayReport
 from router.cli import tables
 from router.cli.ask import ConfigFile, admin_of, ask
 from router.cli.dead import mapping
+from router.cli.options import taking
 from router.cli.selection import matching, moment
 from router.config import Admin, load
 from router.errors import RouterError
 from router.rehearsal import Rehearsal, rehearse
 
 INTERRUPTED = 130
+PER_SECOND = 100.0
+ONE_AT_A_TIME = "one of --since, --stop and --resume at a time"
 Many = list[ReplayReport]
 
 
-def replay(
-    config: ConfigFile,
-    subscription: Annotated[str, typer.Argument(help="department/name", metavar="[SUB]")] = "",
+class Span(msgspec.Struct, frozen=True):
+    """Which events of the past: those stored since and before a moment, that match; empty where nothing is said."""
+
+    since: str
+    until: str
+    match: str
+
+    @property
+    def times(self) -> tuple[float, float | None]:
+        """Return since and until in Unix seconds."""
+        return moment(self.since), moment(self.until) if self.until else None
+
+
+def span_of(
     since: Annotated[
         str, typer.Option(help="What was stored since: 2026-11-24T08:00Z, or 2h ago. Begins a replay.")
     ] = "",
     until: Annotated[str, typer.Option(help="What was stored before.")] = "",
     match: Annotated[str, typer.Option(help="Only what matches, too, as in a config: '{region: cn-hangzhou}'.")] = "",
+) -> Span:
+    """Say what is replayed."""
+    return Span(since, until, match)
+
+
+Running = Literal["", "stop", "resume"]
+"""What is to be done with a replay that there is."""
+
+
+def turn_of(
+    stop: Annotated[bool, typer.Option("--stop", help="Stop the replays of SUB, or the one with --number.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the last replay of SUB that was stopped, or with --number.")
+    ] = False,
+) -> Running:
+    """Say what is to be done with a replay that there is."""
+    if stop and resume:
+        raise typer.BadParameter(ONE_AT_A_TIME)
+    return "stop" if stop else "resume" if resume else ""
+
+
+@taking(span=span_of, turn=turn_of)
+def replay(
+    config: ConfigFile,
+    subscription: Annotated[str, typer.Argument(help="department/name", metavar="[SUB]")] = "",
+    *,
+    span: Span,
     per_second: Annotated[
         float | None, typer.Option(min=0.001, help="Events that are tried in a second at most; 100 if not said.")
     ] = None,
@@ -42,10 +83,7 @@ def replay(
         bool, typer.Option("--dry-run", help="Only count, and show some; by the config as the file has it now.")
     ] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until it is over, and show progress.")] = False,
-    stop: Annotated[bool, typer.Option("--stop", help="Stop the replays of SUB, or the one with --number.")] = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the last replay of SUB that was stopped, or with --number.")
-    ] = False,
+    turn: Running,
     number: Annotated[int | None, typer.Option(help="Which replay to stop, to resume or to wait for.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -58,33 +96,40 @@ def replay(
 
     Example: router replay config/full.yaml sales/resend --since 2026-11-24T08:00Z --until 2h --per-second 50
     """
-    if sum((bool(since), stop, resume)) > 1:
-        raise typer.BadParameter("one of --since, --stop and --resume at a time")
-    if (since or stop or resume or wait) and not subscription:
-        raise typer.BadParameter("which subscription? (router replay CONFIG DEPT/NAME ...)")
-    if not since and (until or match or dry_run):
-        raise typer.BadParameter("--until, --match and --dry-run go with --since")
+    _check(span, turn, subscription, dry_run=dry_run, wait=wait)
     if dry_run:
-        _show_rehearsal(_rehearsed(config, subscription, since, until, match), per_second or 100.0, as_json=as_json)
+        _show_rehearsal(_rehearsed(config, subscription, span), per_second or PER_SECOND, as_json=as_json)
         return
     admin, path = admin_of(config), f"/replays/{quote(subscription)}" if subscription else "/replays"
-    if since:
-        order = ReplayOrder(
-            since=moment(since),
-            until=moment(until) if until else None,
-            match=mapping(match) if match else None,
-            per_second=per_second or 100.0,
-        )
-        reports = [msgspec.json.decode(ask(admin, "POST", path, order), type=ReplayReport)]
-        number = reports[0].replay.number
-    elif stop or resume:
-        choice = ReplayChoice(number=number, per_second=per_second if resume else None)
-        reports = msgspec.json.decode(ask(admin, "POST", f"{path}/{'stop' if stop else 'resume'}", choice), type=Many)
-    else:
-        reports = msgspec.json.decode(ask(admin, "GET", path), type=Many)
+    reports = _told(admin, path, span, turn, number, per_second)
     _show(reports, as_json=as_json)
-    if wait and not _wait_over(admin, path, number):
+    if wait and not _wait_over(admin, path, reports[0].replay.number if span.since else number):
         raise typer.Exit(1)
+
+
+def _check(span: Span, turn: Running, subscription: str, *, dry_run: bool, wait: bool) -> None:
+    """Refuse options that do not go together."""
+    if span.since and turn:
+        raise typer.BadParameter(ONE_AT_A_TIME)
+    if (span.since or turn or wait) and not subscription:
+        raise typer.BadParameter("which subscription? (router replay CONFIG DEPT/NAME ...)")
+    if not span.since and (span.until or span.match or dry_run):
+        raise typer.BadParameter("--until, --match and --dry-run go with --since")
+
+
+def _told(
+    admin: Admin, path: str, span: Span, turn: Running, number: int | None, per_second: float | None
+) -> Sequence[ReplayReport]:
+    """Begin a replay, or turn one, or only look; return what the daemon says of it."""
+    if span.since:
+        since, until = span.times
+        match = mapping(span.match) if span.match else None
+        order = ReplayOrder(since=since, until=until, match=match, per_second=per_second or PER_SECOND)
+        return [msgspec.json.decode(ask(admin, "POST", path, order), type=ReplayReport)]
+    if turn:
+        choice = ReplayChoice(number=number, per_second=per_second if turn == "resume" else None)
+        return msgspec.json.decode(ask(admin, "POST", f"{path}/{turn}", choice), type=Many)
+    return msgspec.json.decode(ask(admin, "GET", path), type=Many)
 
 
 def _show(reports: Sequence[ReplayReport], *, as_json: bool) -> None:
@@ -125,21 +170,15 @@ def _wait_over(admin: Admin, path: str, number: int | None) -> bool:
         raise typer.Exit(INTERRUPTED) from None
 
 
-def _rehearsed(config: Path, subscription: str, since: str, until: str, match: str) -> Rehearsal:
+def _rehearsed(config: Path, subscription: str, span: Span) -> Rehearsal:
     loaded = load(config, os.environ)
-    condition = matching(match or "{}", loaded.decoder)
+    condition = matching(span.match or "{}", loaded.decoder)
+    since, until = span.times
     shown = Progress(disable=not sys.stderr.isatty(), console=tables.errors(), transient=True)
     with shown:
         bar = shown.add_task("reading", total=None)
         pulse: Callable[[int, int], object] = lambda done, every: shown.update(bar, completed=done, total=every)  # noqa: E731
-        return rehearse(
-            loaded,
-            subscription,
-            since=moment(since),
-            until=moment(until) if until else None,
-            match=condition,
-            pulse=pulse,
-        )
+        return rehearse(loaded, subscription, since=since, until=until, match=condition, pulse=pulse)
 
 
 def _show_rehearsal(told: Rehearsal, per_second: float, *, as_json: bool) -> None:

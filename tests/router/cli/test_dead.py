@@ -80,6 +80,7 @@ async def test_dead_letters_are_chosen_by_match_time_cause_and_position(tmp_path
             assert await listed(daemon, "--since", "1h") == ["0", "1", "2", "3"]
             assert await listed(daemon, "--until", "1h") == []
             assert await listed(daemon, "--match", "{env_id: 3}", "--limit", "1") == ["3"]
+            assert await listed(daemon, "--position", "2", "--position", "3", "--position", "99") == ["1", "2"]
             code, said = await cli(daemon, "dead show", "2")
             assert (code, json.loads(said)["position"]) == (0, 2)
             assert (await cli(daemon, "dead discard", "--position", "2"))[1] == "1 dead letters discarded\n"
