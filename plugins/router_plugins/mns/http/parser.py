@@ -99,7 +99,7 @@ class Parser:
     @property
     def due(self) -> bool:
         """Whether a request is to be expected: the first one, or the rest of one."""
-        return not self.over and (self.phase is not Phase.IDLE or not self._target)
+        return not self.over and (self.phase is not _IDLE or not self._target)
 
     def feed(self, data: bytes | memoryview) -> list[Request]:
         """Return the requests that `data` completes, in order."""
