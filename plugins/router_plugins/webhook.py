@@ -36,7 +36,7 @@ from yarl import URL
 from router import Batch, ConfigError, Deliver, Event, Reject, Retry, Secret, Sink
 from router.units import Duration
 from router_plugins.failures import raise_for
-from router_plugins.http_client import Client, Dialler, NoAnswerError, Requests, trusted
+from router_plugins.http_client import NoAnswerError, Post, Requests, posting, trusted
 from router_plugins.webhook_answers import excerpt, is_success, outcome
 
 _BASE64_PREFIX = "whsec_"
@@ -62,10 +62,15 @@ class Webhook(Sink, frozen=True, kw_only=True):
     timeout: Duration = 30.0
     """Seconds for one request, from connecting to the end of the answer's head."""
     form: Literal["json", "raw"] = "json"
+    proxy: Secret | None = None
+    """An http proxy that all requests go through, with its user and password: http://me:${PROXY_PASSWORD}@proxy:3128.
+    Those that the environment names are not used. The proxy resolves the name in `url` and decides where that leads."""
 
     def check(self) -> None:
-        """Refuse what is no URL of a web server, and headers and secrets that cannot be sent."""
+        """Refuse what is no URL of a web server or a proxy, and headers and secrets that cannot be sent."""
         credentials = _split(self.url).username is not None
+        if self.proxy is not None:
+            _check_proxy(self.proxy)
         list(_keys(self))
         if self.timeout <= 0:
             raise ConfigError("timeout", "must be more than 0")
@@ -76,6 +81,8 @@ class Webhook(Sink, frozen=True, kw_only=True):
                 raise ConfigError(f"headers.{name}", "is set by the router itself")
             if name.lower() == "authorization" and credentials:
                 raise ConfigError(f"headers.{name}", "is set by the user and password in url", "leave one of them out")
+            if name.lower().startswith("proxy-") and self.proxy is not None:
+                raise ConfigError(f"headers.{name}", "is for the proxy", "put user and password into the URL at proxy")
             if any(ord(char) < ord(" ") or char == "\x7f" for char in value):
                 raise ConfigError(f"headers.{name}", "has a control character in it")
 
@@ -84,13 +91,14 @@ class Webhook(Sink, frozen=True, kw_only=True):
         """Keep connections open between requests."""
         requests = _Requests(self)
         tls = await anyio.to_thread.run_sync(trusted) if requests.url.scheme == "https" else None
-        async with Client.opened(Dialler(requests.url, tls), self.timeout, wanted=_WANTED) as client:
+        proxy = None if self.proxy is None else URL(str(self.proxy))
+        async with posting(requests.requests, self.timeout, tls=tls, proxy=proxy, wanted=_WANTED) as post:
 
             async def deliver(batch: Batch) -> None:
                 if len(batch) == 1:
-                    await _post(client, requests, batch[0])
+                    await _post(post, requests, batch[0])
                 else:
-                    await _deliver_in_turn(client, requests, batch)
+                    await _deliver_in_turn(post, requests, batch)
 
             yield deliver
 
@@ -110,14 +118,13 @@ class _Requests:
             "Content-Type": "application/octet-stream" if self._raw else "application/json",
             "Accept-Encoding": "identity",
         }
-        self._requests = Requests(
-            self.url, headers | {name.title(): str(value) for name, value in sink.headers.items()}
-        )
-        secrets = [sink.secret or "", *sink.previous_secrets, *sink.headers.values()]
+        self.requests = Requests(self.url, headers | {name.title(): str(value) for name, value in sink.headers.items()})
+        proxy = "" if sink.proxy is None else urlsplit(sink.proxy).password or ""
+        secrets = [sink.secret or "", *sink.previous_secrets, *sink.headers.values(), proxy, unquote(proxy)]
         self.confidential = [*secrets, parts.query, parts.path, unquote(parts.path), parts.password or ""]
 
-    def render(self, event: Event, now: int) -> bytes:
-        """Return the whole request; `now` is in Unix seconds, new at each try as the specification says."""
+    def render(self, event: Event, now: int) -> tuple[bytes, bytes]:
+        """Return header lines and body; `now` is in Unix seconds, new at each try as the specification says."""
         body = bytes(event.raw) if self._raw else event.json()
         name = event.id.encode()
         lines = b"Webhook-Id: %b\r\nWebhook-Timestamp: %d\r\n" % (name, now)
@@ -125,7 +132,7 @@ class _Requests:
             signed = b"%b.%d.%b" % (name, now, body)
             signatures = b" ".join([_signature(signer, signed) for signer in self._signers])
             lines += b"Webhook-Signature: %b\r\n" % signatures
-        return self._requests.render(lines, body)
+        return lines, body
 
 
 def _signature(signer: hmac.HMAC, signed: bytes) -> bytes:
@@ -135,12 +142,12 @@ def _signature(signer: hmac.HMAC, signed: bytes) -> bytes:
     return b"v1," + base64.b64encode(mine.digest())
 
 
-async def _deliver_in_turn(client: Client, requests: _Requests, batch: Batch) -> None:
+async def _deliver_in_turn(post: Post, requests: _Requests, batch: Batch) -> None:
     """Post one event after the other; what follows one to try again, or a 410, is not tried: that keeps the order."""
     errors: dict[int, Retry | Reject] = {}
     for index, event in enumerate(batch):
         try:
-            await _post(client, requests, event)
+            await _post(post, requests, event)
         except (Retry, Reject) as error:
             if isinstance(error, Reject) and error.status != HTTPStatus.GONE:
                 errors[index] = error
@@ -150,9 +157,9 @@ async def _deliver_in_turn(client: Client, requests: _Requests, batch: Batch) ->
     raise_for(errors, len(batch))
 
 
-async def _post(client: Client, requests: _Requests, event: Event) -> None:
+async def _post(post: Post, requests: _Requests, event: Event) -> None:
     try:
-        answer = await client.post(requests.render(event, int(time.time())))
+        answer = await post(*requests.render(event, int(time.time())))
     except TimeoutError as error:
         raise Retry(f"{requests.origin} did not answer within {requests.timeout:g} s") from error
     except NoAnswerError as error:
@@ -164,17 +171,29 @@ async def _post(client: Client, requests: _Requests, event: Event) -> None:
         raise outcome(answer.status, after, said, time.time())
 
 
-def _split(url: str) -> SplitResult:
+def _check_proxy(proxy: str) -> None:
+    """Raise `ConfigError` for what is no URL of an http proxy."""
+    sample = "such as http://proxy.example.com:3128"
+    if not proxy:
+        raise ConfigError("proxy", "is empty", "leave it out to use none")
+    parts = _split(proxy, "proxy", sample)
+    if parts.scheme != "http":
+        raise ConfigError("proxy", "is no http URL: the proxy itself is spoken to without TLS", sample)
+    if parts.path not in {"", "/"} or parts.query or parts.fragment:
+        raise ConfigError("proxy", "has more in it than user, password, host and port", sample)
+
+
+def _split(url: str, place: str = "url", sample: str = "such as https://crm.example.com/mail-failed") -> SplitResult:
     """Take a URL apart; raise `ConfigError` for one that no request can go to."""
     try:
         parts = urlsplit(url)
         valid = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0 and URL(url).raw_host
     except ValueError:  # its text may show a part of the URL
-        raise ConfigError("url", "is no URL: its host or port cannot be read") from None
+        raise ConfigError(place, "is no URL: its host or port cannot be read") from None
     if not valid:
-        raise ConfigError("url", "is no http or https URL with a host", "such as https://crm.example.com/mail-failed")
+        raise ConfigError(place, "is no http or https URL with a host", sample)
     if any(char.isspace() or not char.isprintable() for char in url):
-        raise ConfigError("url", "has a space or a control character in it")
+        raise ConfigError(place, "has a space or a control character in it")
     return parts
 
 

@@ -15,6 +15,7 @@ import trustme
 from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
+from servers.forward_proxy import ForwardProxy
 from standardwebhooks import Webhook as Judge
 from standardwebhooks import WebhookVerificationError
 
@@ -78,6 +79,17 @@ async def receiver() -> AsyncGenerator[Receiver]:
     await running.stop()
 
 
+@pytest.fixture(params=[False, True], ids=["straight", "proxied"])
+async def proxy(request: pytest.FixtureRequest) -> AsyncGenerator[Secret | None]:
+    """Nothing, or a forward proxy that wants credentials."""
+    if not request.param:
+        yield None
+        return
+    running = ForwardProxy(credentials="me:pr0xy")
+    async with running.running():
+        yield Secret(str(running.url.with_user("me").with_password("pr0xy")))
+
+
 @asynccontextmanager
 async def raw_server(answer: bytes, *, hold: bool = False, tls: ssl.SSLContext | None = None) -> AsyncGenerator[str]:
     """Run a server that answers the beginning of any request with these bytes, and closes unless it is to hold."""
@@ -110,9 +122,9 @@ async def failure(sink: Webhook) -> Exception:
 class Endpoint:
     """A receiver that can be stopped and started on the same port."""
 
-    def __init__(self, receiver: Receiver) -> None:
+    def __init__(self, receiver: Receiver, proxy: Secret | None) -> None:
         self.receiver = receiver
-        self.sink = Webhook(url=Secret(receiver.url), timeout=1)
+        self.sink = Webhook(url=Secret(receiver.url), timeout=1, proxy=proxy)
 
     async def arrived(self) -> Sequence[str]:
         return self.receiver.ids
@@ -126,14 +138,16 @@ class Endpoint:
 
 class TestWebhookSuite(SinkSuite):
     @pytest.fixture
-    def destination(self, receiver: Receiver) -> Endpoint:
-        return Endpoint(receiver)
+    def destination(self, receiver: Receiver, proxy: Secret | None) -> Endpoint:
+        return Endpoint(receiver, proxy)
 
 
 @pytest.mark.parametrize("secret", [WHSEC, WHSEC.rstrip("="), "any text, wie auch immer"])
-async def test_the_standard_webhooks_package_accepts_the_signature(receiver: Receiver, secret: str) -> None:
+async def test_the_standard_webhooks_package_accepts_the_signature(
+    receiver: Receiver, secret: str, proxy: Secret | None
+) -> None:
     event = make_event(rcpt="bücher@example.com")
-    async with Webhook(url=Secret(receiver.url), secret=Secret(secret)).open() as deliver:
+    async with Webhook(url=Secret(receiver.url), proxy=proxy, secret=Secret(secret)).open() as deliver:
         await deliver([event])
     ((headers, body),) = receiver.requests
     judge = Judge(secret if secret.startswith("whsec_") else secret.encode())
@@ -143,8 +157,10 @@ async def test_the_standard_webhooks_package_accepts_the_signature(receiver: Rec
     assert body == event.json()
 
 
-async def test_while_secrets_change_over_the_old_and_the_new_one_verify(receiver: Receiver) -> None:
-    sink = Webhook(url=Secret(receiver.url), secret=Secret(WHSEC), previous_secrets=[Secret("old")])
+async def test_while_secrets_change_over_the_old_and_the_new_one_verify(
+    receiver: Receiver, proxy: Secret | None
+) -> None:
+    sink = Webhook(url=Secret(receiver.url), proxy=proxy, secret=Secret(WHSEC), previous_secrets=[Secret("old")])
     async with sink.open() as deliver:
         await deliver(make_events(1))
     ((headers, body),) = receiver.requests
@@ -154,55 +170,57 @@ async def test_while_secrets_change_over_the_old_and_the_new_one_verify(receiver
         Judge(b"other").verify(body, headers)
 
 
-async def test_without_a_secret_there_is_no_signature(receiver: Receiver) -> None:
-    async with Webhook(url=Secret(receiver.url)).open() as deliver:
+async def test_without_a_secret_there_is_no_signature(receiver: Receiver, proxy: Secret | None) -> None:
+    async with Webhook(url=Secret(receiver.url), proxy=proxy).open() as deliver:
         await deliver(make_events(1))
     assert "Webhook-Signature" not in receiver.requests[0][0]
 
 
-async def test_another_try_has_the_same_id(receiver: Receiver) -> None:
+async def test_another_try_has_the_same_id(receiver: Receiver, proxy: Secret | None) -> None:
     receiver.answers = [web.Response(status=500)]
-    async with Webhook(url=Secret(receiver.url)).open() as deliver:
+    async with Webhook(url=Secret(receiver.url), proxy=proxy).open() as deliver:
         with pytest.raises(Retry):
             await deliver(make_events(1))
         await deliver(make_events(1))
     assert receiver.ids[0] == receiver.ids[1]
 
 
-async def test_raw_bodies_are_the_bytes_as_they_came_and_signed_too(receiver: Receiver) -> None:
-    async with Webhook(url=Secret(receiver.url), form="raw", secret=Secret(WHSEC)).open() as deliver:
+async def test_raw_bodies_are_the_bytes_as_they_came_and_signed_too(receiver: Receiver, proxy: Secret | None) -> None:
+    async with Webhook(url=Secret(receiver.url), proxy=proxy, form="raw", secret=Secret(WHSEC)).open() as deliver:
         await deliver([make_event(raw="env_id=1&ü".encode())])
     ((headers, body),) = receiver.requests
     assert body == "env_id=1&ü".encode()
     Judge(WHSEC).verify(body, headers, json_parse=False)
 
 
-async def test_own_headers_are_sent(receiver: Receiver) -> None:
-    sink = Webhook(url=Secret(receiver.url), headers={"authorization": Secret("Bearer x"), "user-agent": Secret("me")})
+async def test_own_headers_are_sent(receiver: Receiver, proxy: Secret | None) -> None:
+    sink = Webhook(
+        url=Secret(receiver.url), proxy=proxy, headers={"authorization": Secret("Bearer x"), "user-agent": Secret("me")}
+    )
     async with sink.open() as deliver:
         await deliver(make_events(1))
     headers, _ = receiver.requests[0]
     assert (headers["Authorization"], headers["User-Agent"]) == ("Bearer x", "me")
 
 
-async def test_connections_are_used_again(receiver: Receiver) -> None:
-    async with Webhook(url=Secret(receiver.url)).open() as deliver:
+async def test_connections_are_used_again(receiver: Receiver, proxy: Secret | None) -> None:
+    async with Webhook(url=Secret(receiver.url), proxy=proxy).open() as deliver:
         for event in make_events(5):
             await deliver([event])
     assert len(receiver.connections) == 1
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
-async def test_any_2xx_is_delivered(receiver: Receiver, status: int) -> None:
+async def test_any_2xx_is_delivered(receiver: Receiver, status: int, proxy: Secret | None) -> None:
     receiver.answers = [web.Response(status=status)]
-    async with Webhook(url=Secret(receiver.url)).open() as deliver:
+    async with Webhook(url=Secret(receiver.url), proxy=proxy).open() as deliver:
         await deliver(make_events(1))
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 599, 301, 302, 307, 308])
-async def test_these_statuses_are_worth_another_try(receiver: Receiver, status: int) -> None:
+async def test_these_statuses_are_worth_another_try(receiver: Receiver, status: int, proxy: Secret | None) -> None:
     receiver.answers = [web.Response(status=status, headers={"Retry-After": "7", "Location": receiver.url})]
-    error = await failure(Webhook(url=Secret(receiver.url)))
+    error = await failure(Webhook(url=Secret(receiver.url), proxy=proxy))
     assert isinstance(error, Retry)
     assert error.after == 7
     assert str(status) in error.reason
@@ -210,18 +228,22 @@ async def test_these_statuses_are_worth_another_try(receiver: Receiver, status: 
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 410, 413, 422, 451])
-async def test_every_other_4xx_is_refused_with_what_was_answered(receiver: Receiver, status: int) -> None:
+async def test_every_other_4xx_is_refused_with_what_was_answered(
+    receiver: Receiver, status: int, proxy: Secret | None
+) -> None:
     receiver.answers = [web.Response(status=status, text="no such\nfield: rcpt")]
-    error = await failure(Webhook(url=Secret(receiver.url)))
+    error = await failure(Webhook(url=Secret(receiver.url), proxy=proxy))
     assert isinstance(error, Reject)
     assert error.status == status
     assert error.reason.endswith(f"http://127.0.0.1:{receiver.port} answered {status}: no such field: rcpt")
     assert error.reason.startswith("gone") == (status == 410)
 
 
-async def test_a_batch_is_posted_in_turn_and_ends_at_the_first_to_try_again(receiver: Receiver) -> None:
+async def test_a_batch_is_posted_in_turn_and_ends_at_the_first_to_try_again(
+    receiver: Receiver, proxy: Secret | None
+) -> None:
     receiver.answers = [web.Response(status=s) for s in (200, 400, 503)]
-    async with Webhook(url=Secret(receiver.url)).open() as deliver:
+    async with Webhook(url=Secret(receiver.url), proxy=proxy).open() as deliver:
         with pytest.raises(Partial) as caught:
             await deliver(make_events(5))
     assert {index: type(error) for index, error in caught.value.errors.items()} == {
@@ -230,9 +252,9 @@ async def test_a_batch_is_posted_in_turn_and_ends_at_the_first_to_try_again(rece
     assert len(receiver.requests) == 3
 
 
-async def test_a_batch_ends_at_an_endpoint_that_is_gone(receiver: Receiver) -> None:
+async def test_a_batch_ends_at_an_endpoint_that_is_gone(receiver: Receiver, proxy: Secret | None) -> None:
     receiver.answers = [web.Response(status=s) for s in (200, 410)]
-    async with Webhook(url=Secret(receiver.url)).open() as deliver:
+    async with Webhook(url=Secret(receiver.url), proxy=proxy).open() as deliver:
         with pytest.raises(Partial) as caught:
             await deliver(make_events(4))
     assert [(index, getattr(error, "status", None)) for index, error in caught.value.errors.items()] == [
@@ -241,11 +263,16 @@ async def test_a_batch_ends_at_an_endpoint_that_is_gone(receiver: Receiver) -> N
     assert len(receiver.requests) == 2
 
 
-async def test_no_secret_is_in_an_error_even_if_the_answer_repeats_it(receiver: Receiver) -> None:
-    secrets = [WHSEC, "previous-one", "Bearer t0ken", "T0KEN"]
-    receiver.answers = [web.Response(status=400, text=f"Cannot POST /hooks/T0KEN {WHSEC} Bearer t0ken previous-one")]
+async def test_no_secret_is_in_an_error_even_if_the_answer_repeats_it(receiver: Receiver, proxy: Secret | None) -> None:
+    secrets = [WHSEC, "previous-one", "Bearer t0ken", "T0KEN", "pr0xy"]
+    receiver.answers = [
+        web.Response(
+            status=400, text=f"Cannot POST /hooks/T0KEN {WHSEC} Bearer t0ken previous-one" + " pr0xy" * bool(proxy)
+        )
+    ]
     sink = Webhook(
         url=Secret(receiver.url),
+        proxy=proxy,
         secret=Secret(WHSEC),
         previous_secrets=[Secret("previous-one")],
         headers={"Authorization": Secret("Bearer t0ken")},
@@ -255,16 +282,16 @@ async def test_no_secret_is_in_an_error_even_if_the_answer_repeats_it(receiver: 
     assert not [secret for secret in secrets if secret in f"{error} {error!r} {sink!r} {sink}"]
 
 
-async def test_an_answer_is_read_only_as_far_as_it_is_wanted(receiver: Receiver) -> None:
+async def test_an_answer_is_read_only_as_far_as_it_is_wanted(receiver: Receiver, proxy: Secret | None) -> None:
     receiver.answers = [web.Response(status=400, body=b"x" * 10_000_000)]
-    error = await failure(Webhook(url=Secret(receiver.url)))
+    error = await failure(Webhook(url=Secret(receiver.url), proxy=proxy))
     assert len(str(error)) < 300
 
 
-async def test_a_success_whose_body_never_ends_is_a_success() -> None:
+async def test_a_success_whose_body_never_ends_is_a_success(proxy: Secret | None) -> None:
     async with (
         raw_server(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nok", hold=True) as url,
-        Webhook(url=Secret(url), timeout=0.2).open() as deliver,
+        Webhook(url=Secret(url), proxy=proxy, timeout=0.2).open() as deliver,
     ):
         await deliver(make_events(1))
 
@@ -280,36 +307,42 @@ async def test_a_success_whose_body_never_ends_is_a_success() -> None:
         (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000 + b"\r\n\r\n", False, "no usable answer"),
     ],
 )
-async def test_no_usable_answer_is_worth_another_try(answer: bytes, hold: bool, says: str) -> None:  # noqa: FBT001
+async def test_no_usable_answer_is_worth_another_try(
+    answer: bytes,
+    hold: bool,  # noqa: FBT001
+    says: str,
+    proxy: Secret | None,
+) -> None:
     async with raw_server(answer, hold=hold) as url:
-        error = await failure(Webhook(url=Secret(url), timeout=0.2))
+        error = await failure(Webhook(url=Secret(url), proxy=proxy, timeout=0.2))
     assert isinstance(error, Retry)
     assert says in error.reason
 
 
-async def test_nobody_there_is_worth_another_try() -> None:
-    error = await failure(Webhook(url=Secret("http://127.0.0.1:9/T0KEN")))
+async def test_nobody_there_is_worth_another_try(proxy: Secret | None) -> None:
+    error = await failure(Webhook(url=Secret("http://127.0.0.1:9/T0KEN"), proxy=proxy))
     assert isinstance(error, Retry)
-    assert error.reason == "http://127.0.0.1:9: no connection: Connection refused"
+    said = " answered 502" if proxy else ": no connection: Connection refused"
+    assert error.reason == f"http://127.0.0.1:9{said}"
 
 
-async def test_plain_http_behind_https_is_worth_another_try(receiver: Receiver) -> None:
-    error = await failure(Webhook(url=Secret(receiver.url.replace("http:", "https:"))))
+async def test_plain_http_behind_https_is_worth_another_try(receiver: Receiver, proxy: Secret | None) -> None:
+    error = await failure(Webhook(url=Secret(receiver.url.replace("http:", "https:")), proxy=proxy))
     assert isinstance(error, Retry)
     assert "WRONG_VERSION_NUMBER" in error.reason
 
 
-async def test_a_certificate_of_someone_else_is_worth_another_try_and_named() -> None:
+async def test_a_certificate_of_someone_else_is_worth_another_try_and_named(proxy: Secret | None) -> None:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
     async with raw_server(b"HTTP/1.1 204 No\r\n\r\n", tls=context) as url:
-        error = await failure(Webhook(url=Secret(url)))
+        error = await failure(Webhook(url=Secret(url), proxy=proxy))
     assert isinstance(error, Retry)
     assert "its certificate is not trusted" in error.reason
 
 
-async def test_many_calls_at_once_are_sent_at_once(receiver: Receiver) -> None:
-    async with Webhook(url=Secret(receiver.url)).open() as deliver, anyio.create_task_group() as group:
+async def test_many_calls_at_once_are_sent_at_once(receiver: Receiver, proxy: Secret | None) -> None:
+    async with Webhook(url=Secret(receiver.url), proxy=proxy).open() as deliver, anyio.create_task_group() as group:
         for event in make_events(64):
             group.start_soon(deliver, [event])
     assert len(receiver.requests) == 64
@@ -372,6 +405,33 @@ def test_a_bad_url_is_a_config_error(url: str, says: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("proxy", "says"),
+    [
+        ("", "is empty.*leave it out"),
+        ("proxy.example.com:3128", "no http.*such as http://proxy.example.com:3128"),
+        ("https://proxy.example.com:3128", "without TLS"),
+        ("socks5://proxy.example.com:1080", "no http"),
+        ("http://proxy.example.com:port", "cannot be read"),
+        ("http://proxy.example.com:3128/path", "more in it"),
+        ("http://me:s3cret @proxy.example.com:3128", "space"),
+    ],
+)
+def test_a_bad_proxy_is_a_config_error_that_shows_no_secret(proxy: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says) as caught:
+        Webhook(url=Secret("https://host/"), proxy=Secret(proxy)).check()
+    assert caught.value.place == "proxy"
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_header_for_the_proxy_is_a_config_error_where_there_is_one() -> None:
+    headers = {"Proxy-Authorization": Secret("Basic x")}
+    Webhook(url=Secret("https://host/"), headers=headers).check()
+    with pytest.raises(ConfigError, match="is for the proxy") as caught:
+        Webhook(url=Secret("https://host/"), headers=headers, proxy=Secret("http://proxy:3128")).check()
+    assert caught.value.place == "headers.Proxy-Authorization"
+
+
+@pytest.mark.parametrize(
     ("fields", "place"),
     [
         ({"secret": Secret("whsec_not base64")}, "secret"),
@@ -392,14 +452,14 @@ def test_what_cannot_be_sent_is_a_config_error_that_shows_no_secret(fields: dict
     assert "not base64 after" not in str(caught.value)
 
 
-async def test_credentials_in_the_url_are_sent_and_not_shown(receiver: Receiver) -> None:
+async def test_credentials_in_the_url_are_sent_and_not_shown(receiver: Receiver, proxy: Secret | None) -> None:
     receiver.answers = [web.Response(status=400, text="who is s3cret?")]
-    error = await failure(Webhook(url=Secret(receiver.url.replace("://", "://me:s3cret@"))))
+    error = await failure(Webhook(url=Secret(receiver.url.replace("://", "://me:s3cret@")), proxy=proxy))
     assert receiver.requests[0][0]["Authorization"] == "Basic " + base64.b64encode(b"me:s3cret").decode()
     assert "s3cret" not in str(error)
 
 
-async def test_a_cancelled_request_closes_its_connection() -> None:
+async def test_a_cancelled_request_closes_its_connection(proxy: Secret | None) -> None:
     closed = asyncio.Event()
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -410,7 +470,7 @@ async def test_a_cancelled_request_closes_its_connection() -> None:
 
     server = await asyncio.start_server(talk, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-    async with server, Webhook(url=Secret(url)).open() as deliver:
+    async with server, Webhook(url=Secret(url), proxy=proxy).open() as deliver:
         with anyio.move_on_after(0.05) as scope:
             await deliver(make_events(1))
         assert scope.cancelled_caught

@@ -1,4 +1,4 @@
-"""An HTTP server that does to each connection what a script says, and a client of ours that talks to it."""
+"""An HTTP server that does to each connection what a script says, and clients of ours that talk to it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import ssl
 import struct
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import anyio
 from yarl import URL
 
-from router_plugins.http_client import Answer, Client, Dialler, Limits, Requests
+from router_plugins.http_client import Answer, Requests, posting
+from servers.forward_proxy import ForwardProxy
 
 NOTHING = b"HTTP/1.1 204 No Content\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -119,29 +120,49 @@ def says(*answers: bytes, then_close: bool = False) -> Callable[[Server, Peer], 
     return script
 
 
-Post = Callable[..., Coroutine[Any, Any, Answer]]
+class Post(Protocol):
+    """Sends a body, and further header lines."""
+
+    def __call__(self, body: bytes = b"hi", lines: bytes = b"") -> Coroutine[Any, Any, Answer]: ...
 
 
-@asynccontextmanager
-async def serving(
-    script: Callable[[Server, Peer], Coroutine[Any, Any, None]],
-    *,
-    patience: float = 5.0,
-    tls: tuple[ssl.SSLContext, ssl.SSLContext] | None = None,
-    host: str = "127.0.0.1",
-    limits: Limits | None = None,
-) -> AsyncGenerator[tuple[Server, Post]]:
-    """Run a server and a client of it; `tls` are the settings of server and client."""
-    server = Server(script, tls[0] if tls else None)
-    async with server.running():
-        url = URL(f"{server.scheme}://{host}:{server.port}/in?x=1")
-        requests = Requests(url, {"X-Test": "1"})
-        async with Client.opened(Dialler(url, tls[1] if tls else None), patience, limits=limits) as opened:
+class Serving(NamedTuple):
+    """Runs servers with a client, straight or with a forward proxy between them."""
 
-            async def post(body: bytes = b"hi", lines: bytes = b"") -> Answer:
-                return await opened.post(requests.render(lines, body))
+    proxied: bool
 
-            yield server, post
+    @asynccontextmanager
+    async def __call__(
+        self,
+        script: Callable[[Server, Peer], Coroutine[Any, Any, None]],
+        *,
+        patience: float = 5.0,
+        tls: tuple[ssl.SSLContext, ssl.SSLContext] | None = None,
+        host: str = "127.0.0.1",
+    ) -> AsyncGenerator[tuple[Server, Post]]:
+        """Run a server and a client of it; `tls` are the settings of server and client."""
+        server = Server(script, tls[0] if tls else None)
+        async with server.running():
+            url = URL(f"{server.scheme}://{host}:{server.port}/in?x=1")
+            async with self.client(url, patience, tls=tls[1] if tls else None) as post:
+                yield server, post
+
+    @asynccontextmanager
+    async def client(self, url: URL, patience: float, *, tls: ssl.SSLContext | None = None) -> AsyncGenerator[Post]:
+        """Run a client, and the proxy."""
+        proxy = ForwardProxy()
+        async with (
+            proxy.running(),
+            posting(
+                Requests(url, {"X-Test": "1"}), patience, tls=tls, proxy=proxy.url if self.proxied else None
+            ) as opened,
+        ):
+
+            def post(body: bytes = b"hi", lines: bytes = b"") -> Coroutine[Any, Any, Answer]:
+                return opened(lines, body)
+
+            yield post
+            assert bool(proxy.connections) == self.proxied
 
 
 async def until(condition: Callable[[], Any]) -> None:

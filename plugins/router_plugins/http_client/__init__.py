@@ -4,13 +4,25 @@
 makes the sockets, `client` chooses between them and keeps the deadlines. A request is bytes that its sender has
 rendered whole, and costs one write, one read and one future: no task and no timer of its own.
 
-It follows no redirects, pipelines nothing, keeps no cookies, and knows no proxies.
+It follows no redirects, pipelines nothing, and keeps no cookies. Through a forward proxy aiohttp's client does the
+same, by the same rules (`proxied`); `posting` gives one or the other.
 """
 
 from router_plugins.http_client.client import Client
 from router_plugins.http_client.dialling import Dialler, trusted
 from router_plugins.http_client.errors import NoAnswerError
 from router_plugins.http_client.parser import Answer, Limits
+from router_plugins.http_client.posting import Post, posting
 from router_plugins.http_client.request import Requests
 
-__all__ = ["Answer", "Client", "Dialler", "Limits", "NoAnswerError", "Requests", "trusted"]
+__all__ = [
+    "Answer",
+    "Client",
+    "Dialler",
+    "Limits",
+    "NoAnswerError",
+    "Post",
+    "Requests",
+    "posting",
+    "trusted",
+]

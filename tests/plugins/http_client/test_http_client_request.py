@@ -12,7 +12,7 @@ from typing import Any
 import anyio
 import pytest
 import trustme
-from servers.scripted_http import NOTHING, OK, Peer, Server, always, says, serving, until
+from servers.scripted_http import NOTHING, OK, Peer, Server, Serving, always, says, until
 from yarl import URL
 
 from router_plugins.http_client import Client, Dialler, NoAnswerError, Requests
@@ -25,7 +25,7 @@ BRIEF = 0.2
 # The request itself.
 
 
-async def test_a_request_is_what_it_says() -> None:
+async def test_a_request_is_what_it_says(serving: Serving) -> None:
     heads: list[bytes] = []
 
     async def script(_server: Server, peer: Peer) -> None:
@@ -37,6 +37,24 @@ async def test_a_request_is_what_it_says() -> None:
         await post(b"", b"Webhook-Id: 1\r\n")
     lines = [b"POST /in?x=1 HTTP/1.1", b"Host: 127.0.0.1:%d" % server.port, b"Accept: */*", b"X-Test: 1"]
     assert heads == [b"\r\n".join([*lines, b"Webhook-Id: 1", b"Content-Length: 0", b"", b""])]
+
+
+async def test_no_redirect_is_followed_no_cookie_kept_and_no_proxy_taken_from_the_environment(
+    serving: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{closed_port()}")
+    heads: list[bytes] = []
+
+    async def script(_server: Server, peer: Peer) -> None:
+        while True:
+            heads.append(await peer.reader.readuntil(b"\r\n\r\n"))
+            peer.writer.write(b"HTTP/1.1 307 There\r\nLocation: /\r\nSet-Cookie: a=b\r\nContent-Length: 0\r\n\r\n")
+
+    async with serving(script, host="localhost") as (_, post):
+        assert [(await post(b"")).status for _ in range(3)] == [307] * 3
+    assert len(heads) == 3
+    assert not [head for head in heads if b"cookie" in head.lower()]
 
 
 @pytest.mark.parametrize(
@@ -159,6 +177,7 @@ def settings(authority: trustme.CA, name: str) -> tuple[ssl.SSLContext, ssl.SSLC
 
 
 async def test_a_trusted_certificate_of_the_right_name_is_asked_for_by_name_and_used_again(
+    serving: Serving,
     authority: trustme.CA,
 ) -> None:
     tls = settings(authority, "localhost")
@@ -171,14 +190,16 @@ async def test_a_trusted_certificate_of_the_right_name_is_asked_for_by_name_and_
     assert asked == ["localhost"]
 
 
-async def test_a_certificate_of_another_name_is_refused_and_nothing_is_sent(authority: trustme.CA) -> None:
+async def test_a_certificate_of_another_name_is_refused_and_nothing_is_sent(
+    serving: Serving, authority: trustme.CA
+) -> None:
     async with serving(always, tls=settings(authority, "other.example"), host="localhost") as (server, post):
         with pytest.raises(NoAnswerError, match=r"certificate is not trusted.*(Hostname mismatch|not valid for)"):
             await post()
     assert not any(server.bodies)
 
 
-async def test_a_certificate_of_an_unknown_authority_is_refused(authority: trustme.CA) -> None:
+async def test_a_certificate_of_an_unknown_authority_is_refused(serving: Serving, authority: trustme.CA) -> None:
     server_side, _ = settings(authority, "localhost")
     _, mine = settings(trustme.CA(), "localhost")
     async with serving(always, tls=(server_side, mine), host="localhost") as (server, post):
@@ -187,7 +208,7 @@ async def test_a_certificate_of_an_unknown_authority_is_refused(authority: trust
     assert not any(server.bodies)
 
 
-async def test_a_handshake_that_hangs_is_given_up_on_in_time(authority: trustme.CA) -> None:
+async def test_a_handshake_that_hangs_is_given_up_on_in_time(serving: Serving, authority: trustme.CA) -> None:
     async def script(server: Server, peer: Peer) -> None:
         await peer.wait_closed()
         server.closed += 1
@@ -195,13 +216,13 @@ async def test_a_handshake_that_hangs_is_given_up_on_in_time(authority: trustme.
     server = Server(script, None)
     async with server.running():
         url = URL(f"https://localhost:{server.port}/")
-        async with Client.opened(Dialler(url, settings(authority, "localhost")[1]), BRIEF) as opened:
+        async with serving.client(url, BRIEF, tls=settings(authority, "localhost")[1]) as post:
             with pytest.raises(TimeoutError):
-                await opened.post(Requests(url, {}).render(b"", b""))
+                await post()
             await until(lambda: server.closed == 1)
 
 
-async def test_a_race_with_a_closing_server_is_won_over_tls_too(authority: trustme.CA) -> None:
+async def test_a_race_with_a_closing_server_is_won_over_tls_too(serving: Serving, authority: trustme.CA) -> None:
     async def script(server: Server, peer: Peer) -> None:
         await server.next(peer)
         peer.writer.write(NOTHING)
