@@ -69,11 +69,14 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
     def get(self, name: str) -> Any:
         """Return the value of a field by the name that `json()` shows; None where there is none."""
-        attribute = name if name in ENVELOPE_FIELDS else _attribute_of(type(self.fields)).get(name)
-        if attribute is None:
-            extra: Mapping[str, str] = getattr(self.fields, "extra", {})
-            return extra.get(name)
-        return getattr(self if name in ENVELOPE_FIELDS else self.fields, attribute)
+        fields = self.fields
+        attribute = (_attributes.get(type(fields)) or _attribute_of(type(fields))).get(name)
+        if attribute is not None:
+            return getattr(fields, attribute)
+        if name in ENVELOPE_FIELDS:
+            return getattr(self, name)
+        extra: Mapping[str, str] = getattr(fields, "extra", {})
+        return extra.get(name)
 
     def json(self) -> bytes:
         """Encode the event flat, as one JSON object without a newline; encoded once, then remembered."""
@@ -93,7 +96,11 @@ def _attribute_of(struct: type[msgspec.Struct]) -> Mapping[str, str]:
     """Map the names on the wire (`from`) to the struct's attributes (`from_`)."""
     names = _attributes.get(struct)
     if names is None:
-        names = {f.encode_name: f.name for f in msgspec.structs.fields(struct) if f.name != "extra"}
+        names = {
+            f.encode_name: f.name
+            for f in msgspec.structs.fields(struct)
+            if f.name != "extra" and f.encode_name not in ENVELOPE_FIELDS
+        }
         _attributes[struct] = names
     return names
 
