@@ -31,13 +31,15 @@ def py_spy(pid: int, folder: Path, *more: str) -> Generator[None]:
     if not Path(program).exists():
         raise SystemExit("no py-spy here (pip install py-spy)")
     raw = folder / "profile.raw"
+    raw.unlink(missing_ok=True)
     options = ["--format", "raw", "--rate", str(RATE), "--nonblocking", "--output", str(raw), *more]
     with subprocess.Popen([program, "record", *options, "--pid", str(pid)], stdout=subprocess.DEVNULL) as sampling:
         try:
             yield
         finally:
             sampling.send_signal(signal.SIGINT)
-    (folder / "profile.txt").write_text("\n".join(summary(raw.read_text().splitlines())) + "\n")
+    if raw.exists():  # not after a process that ended before the profiler was ready
+        (folder / "profile.txt").write_text("\n".join(summary(raw.read_text().splitlines())) + "\n")
 
 
 @contextmanager
