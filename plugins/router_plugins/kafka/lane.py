@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from typing import TypeAlias
 
 import anyio
 import msgspec
@@ -17,27 +16,14 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooL
 
 from router import Reject, Retry
 from router_plugins.kafka.producer import Builder, Producer
-
-
-class Record(msgspec.Struct, frozen=True):
-    """One event as Kafka takes it; `index` is its place in the delivery's batch."""
-
-    index: int
-    id: str
-    key: bytes | None
-    value: bytes
-    headers: Sequence[tuple[str, bytes]]
+from router_plugins.kafka.records import Outcomes, Record
 
 
 class _Shipment(msgspec.Struct, frozen=True):
-    """A batch under way: the ids of its records, and what will tell that it arrived."""
+    """A batch under way: its records, and what will tell that it arrived."""
 
-    ids: Sequence[str]
+    records: Sequence[Record]
     future: asyncio.Future[object]
-
-
-Outcomes: TypeAlias = dict[int, Retry | Reject | None]
-"""What became of records, by index; None is delivered. A record without outcome is not known to be delivered."""
 
 
 class Lane:
@@ -72,8 +58,7 @@ class Lane:
             except KafkaError as error:
                 self._give_up(records, outcomes, error)
                 return
-            self._collect(records, outcomes)
-            rest = [record for record in records if record.index not in outcomes]
+            rest = self._collect(records, outcomes) if self._confirmed else records
             for batch, builder in self._batches(rest):
                 try:
                     await self._ship(batch, builder)
@@ -83,29 +68,34 @@ class Lane:
                         outcomes[batch[0].index] = Reject(f"larger than topic {self._topic} allows")
                     self._give_up(rest, outcomes, error)
                     return
-                self._collect(batch, outcomes)
+                outcomes.update(dict.fromkeys([record.index for record in batch]))
             self._singly = False
 
     async def _ship(self, batch: Sequence[Record], builder: Builder) -> None:
+        """Send a batch and wait for it; when this is cancelled, it stays under way."""
         future = await self._producer.send_batch(builder, self._topic, partition=self._partition)
         future.add_done_callback(_retrieve)
-        self._under_way = _Shipment([record.id for record in batch], future)
-        await self._settle()
+        self._under_way = _Shipment(batch, future)
+        await asyncio.wait([future])  # awaiting it would cancel it with us
+        self._under_way = None
+        future.result()
 
     async def _settle(self) -> None:
-        """Wait until nothing is under way; raise the `KafkaError` that it ended with."""
+        """Wait for what a call before left under way, and confirm it; raise the `KafkaError` that it ended with."""
         if self._under_way is None:
             return
-        await asyncio.wait([self._under_way.future])  # awaiting it would cancel it with us
+        await asyncio.wait([self._under_way.future])
         shipment, self._under_way = self._under_way, None
         shipment.future.result()
-        self._confirmed.update(shipment.ids)
+        self._confirmed.update([record.id for record in shipment.records])
 
-    def _collect(self, records: Sequence[Record], outcomes: Outcomes) -> None:
-        """Note as delivered what is confirmed."""
+    def _collect(self, records: Sequence[Record], outcomes: Outcomes) -> Sequence[Record]:
+        """Note as delivered what is confirmed; return the rest."""
         arrived = [record for record in records if record.id in self._confirmed]
         outcomes.update(dict.fromkeys([record.index for record in arrived]))
+        rest = [record for record in records if record.id not in self._confirmed]
         self._confirmed.difference_update([record.id for record in arrived])
+        return rest
 
     def _give_up(self, records: Sequence[Record], outcomes: Outcomes, error: KafkaError) -> None:
         """Leave what has no outcome yet to another try, with another producer."""
@@ -116,23 +106,20 @@ class Lane:
 
     def _batches(self, records: Sequence[Record]) -> Iterator[tuple[Sequence[Record], Builder]]:
         """Cut the records into batches as large as the producer takes."""
-        batch: list[Record] = []
-        builder = self._producer.create_batch()
-        for record in records:
-            if batch and (self._singly or not _fits(builder, record)):
-                yield batch, builder
-                batch, builder = [], self._producer.create_batch()
-            if not batch:
+        first, builder = 0, self._producer.create_batch()
+        for number, record in enumerate(records):
+            if (self._singly and number > first) or not _fits(builder, record):
+                yield records[first:number], builder
+                first, builder = number, self._producer.create_batch()
                 _fits(builder, record)
-            batch.append(record)
-        if batch:
-            yield batch, builder
+        if records:
+            yield records[first:], builder
 
 
 def _fits(builder: Builder, record: Record) -> bool:
     """Add the record to the batch, unless the batch is full; the first one always fits."""
-    added = builder.append(timestamp=None, key=record.key, value=record.value, headers=record.headers)
-    return added is not None
+    headers = [("id", record.id.encode()), record.type]  # aiokafka takes no other sequence
+    return builder.append(timestamp=None, key=record.key, value=record.value, headers=headers) is not None
 
 
 def _retrieve(future: asyncio.Future[object]) -> None:

@@ -15,7 +15,6 @@ import ssl
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Literal, cast
 from zlib import crc32
 
@@ -23,31 +22,28 @@ import anyio
 import msgspec
 from aiokafka import partitioner
 from aiokafka.errors import KafkaError
+from anyio.abc import TaskGroup
 
-from router import Batch, ConfigError, Deliver, Event, Reject, Retry, Sink
+from router import Batch, ConfigError, Deliver, Retry, Sink
 from router.units import Duration, Size
 from router_plugins.failures import raise_for
-from router_plugins.kafka.lane import Lane, Outcomes, Record
+from router_plugins.kafka.lane import Lane
 from router_plugins.kafka.producer import Producer, Sasl, Settings
+from router_plugins.kafka.records import LONGEST_TOPIC, UNSAFE, Outcomes, Record, Recorder
 from router_plugins.kafka.session import Session
 from router_plugins.template import parse
 
-LONGEST_TOPIC = 249
-"""Characters; a limit of the broker."""
 FIND_TOPIC = 5.0
 """Seconds in which a topic must be known, so that one that does not exist keeps the others waiting no longer."""
 GRACE = 1.0
 """Seconds by which a delivery outlasts a request, so that aiokafka's own word on what is wrong comes first."""
-_OVERHEAD = 100
-"""Bytes around one record alone in a batch: 61 for the batch, 21 for the record, the rest for its headers' lengths."""
 _SERVER = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}")
-_UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 
 
 class Kafka(Sink, frozen=True, kw_only=True):
     """Produce a record for every event."""
 
-    batch: ClassVar[int] = 1000
+    batch: ClassVar[int] = 2000
 
     servers: Annotated[list[str], msgspec.Meta(min_length=1)]
     """host:port of some brokers."""
@@ -74,7 +70,7 @@ class Kafka(Sink, frozen=True, kw_only=True):
             if not _SERVER.fullmatch(server):
                 raise ConfigError("servers", f"{server!r} is no host:port", "such as kafka.example.com:9092")
         sample = parse(self.topic, "topic").sample("x")
-        if _UNSAFE.search(sample):
+        if UNSAFE.search(sample):
             raise ConfigError("topic", "has a character that no topic has", "letters, digits and . _ -")
         if sample in {".", ".."}:
             raise ConfigError("topic", "is a name that no topic has")
@@ -108,7 +104,7 @@ class _Connection:
             compression=None if sink.compression == "none" else sink.compression,
             timeout=sink.request_timeout,
         )
-        self._record_of = _recorder(sink)
+        self._recorder = Recorder(sink.topic, sink.key, raw=sink.form == "raw", max_record=sink.max_record)
         self._partition_of = _PARTITIONERS[sink.partitioner]
         self._session: Session | None = None
         self._confirmed: set[str] = set()
@@ -118,15 +114,11 @@ class _Connection:
     async def deliver(self, batch: Batch) -> None:
         """Send a batch to all its partitions at once; raise for what is not confirmed in time."""
         outcomes: Outcomes = {}
-        by_topic: dict[str, list[Record]] = defaultdict(list)
-        for index, event in enumerate(batch):
-            try:
-                topic, record = self._record_of(index, event)
-                by_topic[topic].append(record)
-            except Reject as refusal:
-                outcomes[index] = refusal
+        by_topic = self._recorder.records(batch, outcomes)
         if by_topic:
             await self._send_all(by_topic, outcomes)
+        if len(outcomes) == len(batch) and not any(outcomes.values()):
+            return
         late = Retry(f"{self._settings.servers[0]} did not confirm in time")
         errors = {index: error for index in range(len(batch)) if (error := outcomes.get(index, late)) is not None}
         raise_for(errors, len(batch))
@@ -137,8 +129,10 @@ class _Connection:
         producer = await session.producer()
         with anyio.move_on_after(self._settings.timeout + GRACE):
             async with anyio.create_task_group() as group:
-                for topic, records in by_topic.items():
-                    group.start_soon(self._send, session, producer, topic, records, outcomes)
+                (topic, records), *others = by_topic.items()
+                for other in others:
+                    group.start_soon(self._send, group, session, producer, *other, outcomes)
+                await self._send(group, session, producer, topic, records, outcomes)
 
     async def close(self) -> None:
         """Disconnect."""
@@ -157,25 +151,26 @@ class _Connection:
             return self._session
 
     async def _send(
-        self, session: Session, producer: Producer, topic: str, records: Sequence[Record], outcomes: Outcomes
-    ) -> None:
-        """Send one topic's records, all its partitions at once."""
+        self, group: TaskGroup, session: Session, producer: Producer, topic: str, records: Sequence[Record],
+        outcomes: Outcomes,
+    ) -> None:  # fmt: skip
+        """Send one topic's records, each partition's in a task of the group's."""
         partitions = await _partitions(producer, topic)
         if not partitions:
             missing = Retry(f"there is no topic {topic}, or this user may not see it")
             outcomes.update(dict.fromkeys([record.index for record in records], missing))
             return
         by_partition: dict[int, list[Record]] = defaultdict(list)
+        partition_of, count = self._partition_of, len(partitions)
         for record in records:
-            number = self._partition_of(record.key or record.id.encode())
-            by_partition[partitions[number % len(partitions)]].append(record)
-        async with anyio.create_task_group() as group:
-            for partition, some in by_partition.items():
-                lane = session.lanes.get((topic, partition))
-                if lane is None:
-                    lane = Lane(producer, topic, partition, self._confirmed, singly=topic in self._singly)
-                    session.lanes[topic, partition] = lane
-                group.start_soon(lane.send, some, outcomes)
+            by_partition[partition_of(record.key or record.id.encode()) % count].append(record)
+        for number, some in by_partition.items():
+            partition = partitions[number]
+            lane = session.lanes.get((topic, partition))
+            if lane is None:
+                lane = Lane(producer, topic, partition, self._confirmed, singly=topic in self._singly)
+                session.lanes[topic, partition] = lane
+            group.start_soon(lane.send, some, outcomes)
 
 
 async def _partitions(producer: Producer, topic: str) -> Sequence[int]:
@@ -183,35 +178,6 @@ async def _partitions(producer: Producer, topic: str) -> Sequence[int]:
     with anyio.move_on_after(FIND_TOPIC), suppress(KafkaError):
         return sorted(await producer.partitions_for(topic))
     return ()
-
-
-def _recorder(sink: Kafka) -> Callable[[int, Event], tuple[str, Record]]:
-    """Return what makes a topic and a record of an event; it raises `Reject` for what no broker takes."""
-    template = parse(sink.topic, "topic")
-    clean = lru_cache(1024)(harmless)
-    only = template.constant
-
-    def topic_of(event: Event) -> str:
-        topic = template.render(event, clean)
-        if len(topic) > LONGEST_TOPIC or topic in {".", ".."}:
-            raise Reject(f"{topic[:LONGEST_TOPIC]} cannot be the name of a topic")
-        return topic
-
-    def record_of(index: int, event: Event) -> tuple[str, Record]:
-        topic = only or topic_of(event)
-        value = bytes(event.raw) if sink.form == "raw" else event.json()
-        key = str(event.get(sink.key) or "").encode() if sink.key else b""
-        if len(key) + len(value) + _OVERHEAD > sink.max_record:
-            raise Reject(f"larger than max_record, {sink.max_record} bytes")
-        headers = [("id", event.id.encode()), ("type", event.type.encode())]
-        return topic, Record(index, event.id, key or None, value, headers)
-
-    return record_of
-
-
-def harmless(value: str) -> str:
-    """Return a value as a piece of a topic's name; what it cannot have becomes `_`, and so does nothing."""
-    return _UNSAFE.sub("_", value) or "_"
 
 
 def _java_hash(key: bytes) -> int:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from router import ConfigError, Reject, Retry
 from router.testing import make_event, make_events
-from router_plugins.kafka.sink import LONGEST_TOPIC, Kafka, harmless
+from router_plugins.kafka.records import LONGEST_TOPIC, harmless
+from router_plugins.kafka.sink import Kafka
 
 
 @pytest.mark.parametrize(
