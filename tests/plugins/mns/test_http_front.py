@@ -12,7 +12,7 @@ import anyio
 import pytest
 from servers.http_front import BRIEF, GOOD, START, route, serving, until
 
-from router_plugins.mns.http import Front, Limits, accepted, refusal
+from router_plugins.mns.http import Front, Limits, Request, accepted, refusal
 from router_plugins.mns.http.connection import Connection
 
 pytestmark = pytest.mark.anyio
@@ -62,6 +62,27 @@ async def test_answers_given_out_of_order_are_written_in_order(serve: Any) -> No
         assert (await client.answer())[0] == 204
         status, headers, _ = await client.answer()
         assert (status, headers["retry-after"]) == (503, "1")
+
+
+async def test_requests_that_come_right_behind_are_taken_together_but_not_waited_for_without_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    front = Front(Limits(), route, lambda _what: None)
+
+    async def come(times: int) -> None:
+        for _ in range(times):
+            front.arrive(Request(b"/n", {}, b"", 0.0, None, 0, last=False))
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr("router_plugins.mns.http.front.COMPANY", 60.0)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(come, 5)
+        assert len(await front.take()) == 5
+    monkeypatch.setattr("router_plugins.mns.http.front.COMPANY", 0.001)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(come, 10**9)
+        assert await front.take()
+        tasks.cancel_scope.cancel()
 
 
 async def test_leave_to_send_a_body_is_given(serve: Any) -> None:
