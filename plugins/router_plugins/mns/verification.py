@@ -87,14 +87,14 @@ class Judge(NamedTuple):
     def verdict(self, target: bytes, headers: Mapping[bytes, bytes], body: bytes, now: float) -> Verdict:
         """Judge one push; `headers` have lower-cased names, `now` is in Unix seconds."""
         if self.keys is not None:
-            refused = self._doubted(self.keys, target, headers, body, now)
-            if refused is not None:
-                return refused
+            verdict = self._signature_verdict(self.keys, target, headers, body, now)
+            if verdict is not None:
+                return verdict
         if self.topics is not None and topic_of(headers, body) not in self.topics:
             return Refused("wrong_topic", "this topic is not wanted here")
         return None
 
-    def _doubted(
+    def _signature_verdict(
         self, keys: KeySource, target: bytes, headers: Mapping[bytes, bytes], body: bytes, now: float
     ) -> Verdict:
         """Check what needs no key, then the signature, then the body."""
