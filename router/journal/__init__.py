@@ -283,8 +283,11 @@ class Journal(Plugin, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Open it for reading; raises `RouterError` where there is none."""
         raise NotImplementedError
 
-    def examine(self, state: Path, identify: Callable[[Message, str], str]) -> CheckReport:  # noqa: ARG002
-        """Go through all of it, also beside a daemon; `identify` gives the id of a message by its source's name."""
+    def examine(self, state: Path, identify: Callable[[Message, str], str] | None) -> CheckReport:  # noqa: ARG002
+        """Go through all of it, also beside a daemon; `identify` gives the id of a message by its source's name.
+
+        Without it nothing is decoded, and no event is `renamed`.
+        """
         raise RouterError("this journal cannot be checked")
 
     def repair(self, state: Path) -> Repair:  # noqa: ARG002

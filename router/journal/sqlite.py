@@ -78,7 +78,7 @@ class SqliteJournal(Journal, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             except sqlite3.Error as error:
                 raise RouterError(f"{path}: {error} (see `router journal check`)") from error
 
-    def examine(self, state: Path, identify: Identify) -> CheckReport:
+    def examine(self, state: Path, identify: Identify | None) -> CheckReport:
         """Read every row; raises `RouterError` if there is no file, or it may not be read.
 
         While no daemon runs, SQLite's own structures are checked, too: that is one long read, at which a WAL grows.

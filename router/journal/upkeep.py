@@ -70,7 +70,7 @@ class _Aside(msgspec.Struct, frozen=True):
 class Upkeep(Database):
     """The journal's file, for those who look after it."""
 
-    def check(self, identify: Identify) -> CheckReport:
+    def check(self, identify: Identify | None) -> CheckReport:
         """Go through all of it; where SQLite itself cannot read on, say what is lost."""
         try:
             return self._check(identify)
@@ -83,7 +83,7 @@ class Upkeep(Database):
         """Say what SQLite can read of a malformed file, and what it cannot."""
         return survey(self._sql)
 
-    def _check(self, identify: Identify) -> CheckReport:
+    def _check(self, identify: Identify | None) -> CheckReport:
         events = renamed = aside = 0
         damage: list[Damage] = []
         place: int | None = None
@@ -97,7 +97,7 @@ class Upkeep(Database):
                 damage.append(Damage(batch.first, place - 1, problem, repairable=True))
             elif not batch.body:
                 aside += batch.count
-            else:
+            elif identify:
                 rows = zip(_unpack(batch.body), _names(batch.ids), strict=True)
                 renamed += sum(identify(_message(row), row.source) != name for row, name in rows)
         damage += self._check_progress()

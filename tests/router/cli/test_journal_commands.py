@@ -207,8 +207,9 @@ async def test_an_id_that_the_decoder_would_not_give_is_noted_and_is_no_damage(w
         ids = bytes(range(32))
         sql.execute("UPDATE batches SET ids = ?, crc = ? WHERE first = 3", (ids, zlib.crc32(body, zlib.crc32(ids))))
     sql.close()
-    code, found = check(written)
+    code, found = check(written, "--ids")
     assert (code, found["report"]["renamed"]) == (0, 2)
+    assert check(written)[1]["report"]["renamed"] == 0
 
 
 async def test_a_file_that_sqlite_cannot_read_is_one_line_until_it_is_repaired(written: Path) -> None:
