@@ -216,24 +216,31 @@ def closed(
 def open_loop(
     address: Address, request: Request, *, rate: float, seconds: float, connections: int = 256, first: int = 1
 ) -> Answers:
-    """Send results at a fixed rate over as many connections as it takes, up to `connections`."""
+    """Send results at a fixed rate over as many connections as it takes, up to `connections`.
+
+    They are made when they are needed: a server closes those on which nothing is asked, all at once, and that would be
+    measured too.
+    """
     answers = Answers()
     clock = time.monotonic
-    with _measured(address, connections, answers) as lines:
-        idle = list(lines.all.values())
+    with _measured(address, 0, answers) as lines:
+        idle: list[_Line] = []
         out = 0
         start = clock()
         due = (start + n / rate for n in count())
         at, number, last = next(due), first, first + round(rate * seconds)
         while out or number < last:
-            while number < last and idle and at <= clock():
-                line = idle.pop()
+            while number < last and (idle or len(lines.all) < connections) and at <= clock():
+                line = idle.pop() if idle else lines.open()
                 line.send(number, request(number), at)
                 number, at, out = number + 1, next(due), out + 1
-            wait = at - clock() if idle and number < last else 30.0
+            free = idle or len(lines.all) < connections
+            wait = at - clock() if free and number < last else 30.0
             for line in lines.ready(wait):
-                status = line.receive()
-                if status:
+                if line in idle:  # the server closes it, and nothing is asked there
+                    idle.remove(line)
+                    lines.drop(line)
+                elif status := line.receive():
                     answers.note(line.number, status, line.began, clock())
                     idle.append(lines.usable(line))
                     out -= 1
