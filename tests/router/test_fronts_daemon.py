@@ -159,6 +159,7 @@ async def test_a_front_that_is_stopped_without_dying_is_replaced_and_nothing_ans
             for scope in scopes:
                 scope.cancel()
         assert daemon.status()["sources"]["push"]["counts"]["front_died"] == 1
+        await to_thread.run_sync(daemon.wait_settled)
         assert daemon.stop() == 0
     finally:
         if daemon.process and daemon.process.poll() is None:
