@@ -20,7 +20,7 @@ from router.admin.explanation import Explanation, Found, Way
 from router.config.model import Config
 from router.config.plan import Planned, subscriptions
 from router.errors import Reject, RouterError
-from router.event import UNDECODABLE, Event, Message
+from router.event import UNDECODABLE, Event
 from router.intake import event_of
 from router.journal import FIRST, DeadLetter, Ending, Inspection, Parked, Progress, Trouble
 from router.match import text_of, why_not
@@ -43,7 +43,7 @@ def explain(
     key = key.strip().removeprefix("<").removesuffix(">")
     if not key:
         raise RouterError("an empty key names nothing (an event id, env_id, Message-ID or recipient)")
-    restore = partial(_restore, config)
+    restore = partial(event_of, config.decoder)
     with config.journal.inspect(Path(config.state), restore) as journal:
         report = _Report(config, journal, live or {})
         found: list[Found] = []
@@ -52,10 +52,6 @@ def explain(
                 return report.explanation(key, found, more=True)
             found.append(report.found(position, event, kept=kept))
         return report.explanation(key, found, more=False)
-
-
-def _restore(config: Config, message: Message, source: str, name: str) -> Event:
-    return event_of(config.decoder, message, source, name)
 
 
 def _events(journal: Inspection, key: str, pulse: Pulse) -> Iterator[tuple[int, Event, bool]]:

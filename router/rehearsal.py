@@ -15,7 +15,7 @@ import msgspec
 from router.config.model import Config
 from router.config.plan import subscriptions
 from router.errors import Reject, RouterError
-from router.event import Event, Message
+from router.event import Event
 from router.hint import nearest
 from router.intake import event_of
 from router.journal import Held, Inspection
@@ -87,7 +87,7 @@ def rehearse(
     one = planned[name]
     wanted = Routes([one.route], config.decoder).wanted
     count = _Count(one.subscription.steps, samples)
-    with config.journal.inspect(Path(config.state), partial(_restore, config)) as journal:
+    with config.journal.inspect(Path(config.state), partial(event_of, config.decoder)) as journal:
         tail, progress = journal.tail, journal.progress.get(name)
         past = progress.position if progress else journal.head
         first = seek_now(tail, past, since, journal.stored_at)
@@ -118,7 +118,3 @@ def _between(journal: Inspection, first: int, end: int, pulse: Pulse) -> Iterato
         for position, event in enumerate(segment.events, segment.first):
             if first <= position < end:
                 yield position, event
-
-
-def _restore(config: Config, message: Message, source: str, name: str) -> Event:
-    return event_of(config.decoder, message, source, name)

@@ -28,7 +28,6 @@ from router.config.plan import Plan, Planned, plan, subscriptions
 from router.delivery import Delivery
 from router.dispatch import Dispatch, Feed
 from router.errors import Retry, RouterError
-from router.event import Event, Message
 from router.explain import explain
 from router.figures import Figures
 from router.fronts.crew import FRONT, Command
@@ -40,7 +39,6 @@ from router.match import Routes
 from router.replays import ReplayDesk
 from router.running import Books, Subscriber, policy_of
 from router.supply import Supply
-from router.verify import NONE_HELD, Balance, Count
 
 Again: TypeAlias = Callable[[], Config]
 """Loads the config anew; raises `RouterError` with all its mistakes."""
@@ -244,39 +242,6 @@ class Engine:
         return self._figures.status(self._supply.suppliers, self._subscribers)
 
 
-def verify(config: Config) -> list[Balance]:
-    """Recompute the balance of every subscription of the config from its journal."""
-    described = subscriptions(config)
-    routes = Routes([planned.route for planned in described], config.decoder)
-    with config.journal.inspect(Path(config.state), partial(_restore, config)) as journal:
-        counts = [
-            Count(
-                planned.pattern,
-                planned.subscription.steps,
-                progress,
-                journal.held.get(planned.name, NONE_HELD),
-                journal.replays.get(planned.name, ()),
-            )
-            if (progress := journal.progress.get(planned.name))
-            else None
-            for planned in described
-        ]
-        for segment in journal.segments():
-            for position, event in enumerate(segment.events, segment.first):
-                for index in routes.wanted(event):
-                    if counted := counts[index]:
-                        counted.add(position, event)
-        return [
-            counted.balance(planned.name, journal.head, journal.tail)
-            for planned, counted in zip(described, counts, strict=True)
-            if counted
-        ]
-
-
-def _restore(config: Config, message: Message, source: str, name: str) -> Event:
-    return event_of(config.decoder, message, source, name)
-
-
 async def serve(
     config: Config, stop: anyio.Event, again: Again, hangups: ObjectReceiveStream[None], front: Command = FRONT
 ) -> None:
@@ -286,7 +251,7 @@ async def serve(
     config that is bad changes nothing. `front` is the command of a front process.
     """
     async with (
-        config.journal.open(Path(config.state), partial(_restore, config)) as partition,
+        config.journal.open(Path(config.state), partial(event_of, config.decoder)) as partition,
         anyio.create_task_group() as tasks,
     ):
         engine = Engine(config, partition, tasks, again, front, await beginnings(config, partition))

@@ -14,7 +14,7 @@ import msgspec
 from router.config.model import Config
 from router.config.plan import Planned, subscriptions
 from router.errors import Reject
-from router.event import Event, Message
+from router.event import Event
 from router.intake import event_of
 from router.journal.seek import seek_now
 from router.match import Routes
@@ -87,7 +87,7 @@ def compare(
     """Go through the journal from a moment on (Unix seconds); raises `RouterError` without a journal. Blocks."""
     before, after = _Side(old), _Side(new)
     found = {name: Difference(name) for name in dict.fromkeys([*before.names, *after.names])}
-    with new.journal.inspect(Path(new.state), partial(_restore, new)) as journal:
+    with new.journal.inspect(Path(new.state), partial(event_of, new.decoder)) as journal:
         tail, head = journal.tail, journal.head
         first = tail if since is None else seek_now(tail, head, since, journal.stored_at)
         for segment in journal.segments(first) if first < head else ():
@@ -99,7 +99,3 @@ def compare(
                     for name in {**olds, **news}:
                         found[name].count(olds.get(name), news.get(name))
     return list(found.values())
-
-
-def _restore(config: Config, message: Message, source: str, name: str) -> Event:
-    return event_of(config.decoder, message, source, name)

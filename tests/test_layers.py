@@ -19,7 +19,7 @@ LAYERS = [
     {"tally", "revival", "replaying", "delivery"},
     {"config", "admin"},
     {"beginning", "running", "supply", "letters", "replays", "figures", "rehearsal"},
-    {"trial", "shadow", "explain", "service"},
+    {"trial", "shadow", "explain", "recount", "service"},
     {"cli"},
 ]
 """The packages and modules of `router`, from the bottom up; within one layer, imports may go across but not round."""

@@ -10,11 +10,11 @@ import msgspec
 import typer
 from rich.console import Console
 
-from router import service
 from router.admin.status import Status
 from router.cli import tables
 from router.cli.ask import ask
 from router.config import Admin, load
+from router.recount import recount
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
@@ -75,7 +75,7 @@ def verify(
 
     Example: router verify config/minimal.yaml
     """
-    balances = service.verify(load(config, os.environ))
+    balances = recount(load(config, os.environ))
     if as_json:
         print(msgspec.json.encode({"ok": not any(b.problem for b in balances), "subscriptions": balances}).decode())
     else:
