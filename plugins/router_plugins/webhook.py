@@ -22,9 +22,10 @@ import binascii
 import hmac
 import re
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from http import HTTPStatus
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import ClassVar, Literal
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -66,12 +67,17 @@ class Webhook(Sink, frozen=True, kw_only=True):
     """An http proxy that all requests go through, with its user and password: http://me:${PROXY_PASSWORD}@proxy:3128.
     Those that the environment names are not used. The proxy resolves the name in `url` and decides where that leads."""
 
+    deny: tuple[str, ...] = ("169.254.0.0/16", "fe80::/10", "100.100.100.200/32")
+    """Networks that are not connected to, whatever the name in `url` resolves to; by default those where clouds give a
+    machine its credentials. Through a `proxy` it is the proxy that has to see to that."""
+
     def check(self) -> None:
-        """Refuse what is no URL of a web server or a proxy, and headers and secrets that cannot be sent."""
+        """Refuse what is no URL of a web server or a proxy, networks that are none, and what cannot be sent."""
         credentials = _split(self.url).username is not None
         if self.proxy is not None:
             _check_proxy(self.proxy)
         list(_keys(self))
+        _networks(self.deny)
         if self.timeout <= 0:
             raise ConfigError("timeout", "must be more than 0")
         for name, value in self.headers.items():
@@ -92,7 +98,10 @@ class Webhook(Sink, frozen=True, kw_only=True):
         requests = _Requests(self)
         tls = await anyio.to_thread.run_sync(trusted) if requests.url.scheme == "https" else None
         proxy = None if self.proxy is None else URL(str(self.proxy))
-        async with posting(requests.requests, self.timeout, tls=tls, proxy=proxy, wanted=_WANTED) as post:
+        denied = _networks(self.deny)
+        async with posting(
+            requests.requests, self.timeout, tls=tls, proxy=proxy, wanted=_WANTED, denied=denied
+        ) as post:
 
             async def deliver(batch: Batch) -> None:
                 if len(batch) == 1:
@@ -181,6 +190,14 @@ def _check_proxy(proxy: str) -> None:
         raise ConfigError("proxy", "is no http URL: the proxy itself is spoken to without TLS", sample)
     if parts.path not in {"", "/"} or parts.query or parts.fragment:
         raise ConfigError("proxy", "has more in it than user, password, host and port", sample)
+
+
+def _networks(texts: Sequence[str]) -> Sequence[IPv4Network | IPv6Network]:
+    """Read networks; raise `ConfigError` for what is none."""
+    try:
+        return [ip_network(text) for text in texts]
+    except ValueError as error:
+        raise ConfigError("deny", str(error), "such as 10.0.0.0/8 or fd00::/8") from error
 
 
 def _split(url: str, place: str = "url", sample: str = "such as https://crm.example.com/mail-failed") -> SplitResult:

@@ -431,6 +431,13 @@ def test_a_header_for_the_proxy_is_a_config_error_where_there_is_one() -> None:
     assert caught.value.place == "headers.Proxy-Authorization"
 
 
+@pytest.mark.parametrize("host", ["169.254.169.254", "100.100.100.200", "[fe80::1]"])
+async def test_the_addresses_where_clouds_give_credentials_are_not_connected_to(host: str) -> None:
+    async with Webhook(url=Secret(f"http://{host}/latest/meta-data/")).open() as deliver:
+        with pytest.raises(Retry, match="is in a network that is denied"):
+            await deliver([make_event()])
+
+
 @pytest.mark.parametrize(
     ("fields", "place"),
     [
@@ -439,6 +446,7 @@ def test_a_header_for_the_proxy_is_a_config_error_where_there_is_one() -> None:
         ({"secret": Secret("")}, "secret"),
         ({"previous_secrets": [Secret("")]}, "previous_secrets"),
         ({"timeout": 0}, "timeout"),
+        ({"deny": ("10.0.0.1/8",)}, "deny"),
         ({"headers": {"X Y": Secret("1")}}, "headers"),
         ({"headers": {"Webhook-ID": Secret("1")}}, "headers.Webhook-ID"),
         ({"headers": {"X": Secret("1\r\nY: 2")}}, "headers.X"),

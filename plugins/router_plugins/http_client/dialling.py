@@ -2,7 +2,8 @@
 
 A name is looked up again when its addresses are ten seconds old or none of them took a connection. Several addresses
 are tried side by side, a quarter of a second apart (RFC 8305, by aiohappyeyeballs, as aiohttp does): uvloop would wait
-for each in turn.
+for each in turn. Addresses in a denied network are left out after the name was looked up, and connected to is what was
+looked at: so no name leads there, whoever answers for it.
 """
 
 from __future__ import annotations
@@ -11,12 +12,16 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from typing import Any, TypeAlias, cast
 
 import aiohappyeyeballs
 from yarl import URL
 
 from router_plugins.http_client.connection import Connection
+from router_plugins.http_client.errors import DeniedError
+
+Network: TypeAlias = IPv4Network | IPv6Network
 
 FRESH = 10.0
 """Seconds that the addresses of a name are used."""
@@ -29,14 +34,15 @@ _connect = cast("Any", aiohappyeyeballs).start_connection  # its types are not c
 
 
 class Dialler:
-    """Connects to the host and port of a URL; `tls` is used for https."""
+    """Connects to the host and port of a URL, but to no address in a `denied` network; `tls` is used for https."""
 
-    def __init__(self, url: URL, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, url: URL, tls: ssl.SSLContext | None, denied: Sequence[Network] = ()) -> None:
         assert url.raw_host is not None
         assert url.port is not None
         self._host = url.raw_host
         self._port = url.port
         self._tls = tls if url.scheme == "https" else None
+        self._denied = denied
         self._addresses: Sequence[Any] = ()  # as `getaddrinfo` gives them
         self._stale = 0.0
         self._looking = asyncio.Lock()
@@ -65,9 +71,18 @@ class Dialler:
         """Return the addresses; who comes while they are being looked up waits for that."""
         async with self._looking:
             if not self._addresses or loop.time() > self._stale:
-                self._addresses = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+                found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+                self._addresses = [one for one in found if not self._denies(one[4][0])]
+                if found and not self._addresses:
+                    raise DeniedError(f"{found[0][4][0]} is in a network that is denied")
                 self._stale = loop.time() + FRESH
             return self._addresses
+
+    def _denies(self, host: Any) -> bool:
+        """Say whether a numeric address is denied; one of IPv4 in IPv6's clothes is the IPv4 one."""
+        address = ip_address(host.partition("%")[0])
+        address = getattr(address, "ipv4_mapped", None) or address
+        return any(address in network for network in self._denied)
 
 
 def trusted() -> ssl.SSLContext:

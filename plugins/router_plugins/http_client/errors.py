@@ -19,6 +19,10 @@ class LostError(NoAnswerError):
         self.began = began
 
 
+class DeniedError(OSError):
+    """All addresses of a name lie in networks that are not to be connected to."""
+
+
 def no_connection(error: OSError) -> NoAnswerError:
     """Say why a connection could not be made."""
     match error:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 from yarl import URL
 
 from router_plugins.http_client.client import Client
-from router_plugins.http_client.dialling import Dialler
+from router_plugins.http_client.dialling import Dialler, Network
 from router_plugins.http_client.parser import Answer, Limits
 from router_plugins.http_client.proxied import Proxied
 from router_plugins.http_client.request import Requests
@@ -28,18 +28,20 @@ async def posting(
     proxy: URL | None = None,
     limits: Limits | None = None,
     wanted: frozenset[bytes] = frozenset(),
+    denied: Sequence[Network] = (),
 ) -> AsyncGenerator[Post]:
     """Keep connections for as long as the block.
 
     `patience` is in seconds, from connecting to the end of the answer's head; answers have the `wanted` headers, named
-    in lower case; `tls` is used for https, also through a `proxy`, which is an http URL.
+    in lower case; `tls` is used for https, also through a `proxy`, which is an http URL. No address in a `denied`
+    network is connected to; where there is a proxy, that is up to the proxy.
     """
     bounds = limits or Limits()
     if proxy is not None:
         async with Proxied.opened(requests, proxy, patience, tls=tls, limits=bounds, wanted=wanted) as proxied:
             yield proxied.post
         return
-    async with Client.opened(Dialler(requests.url, tls), patience, limits=bounds, wanted=wanted) as client:
+    async with Client.opened(Dialler(requests.url, tls, denied), patience, limits=bounds, wanted=wanted) as client:
 
         def post(lines: bytes, body: bytes) -> Coroutine[Any, Any, Answer]:
             return client.post(requests.render(lines, body))

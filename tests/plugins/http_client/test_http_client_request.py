@@ -7,6 +7,7 @@ import socket
 import ssl
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from ipaddress import ip_network
 from typing import Any
 
 import anyio
@@ -152,6 +153,48 @@ async def test_a_name_that_cannot_be_looked_up_is_said_and_tried_again(monkeypat
         with pytest.raises(NoAnswerError, match="its name cannot be resolved"):
             await opened.post(REQUEST)
         assert (await opened.post(REQUEST)).status == 204
+
+
+@pytest.mark.parametrize(
+    ("host", "networks"),
+    [
+        ("127.0.0.1", ["127.0.0.0/8"]),
+        ("127.1", ["127.0.0.0/8"]),
+        ("2130706433", ["127.0.0.0/8"]),
+        ("[::1]", ["::1/128"]),
+        ("[::ffff:127.0.0.1]", ["127.0.0.1/32"]),
+        ("localhost", ["127.0.0.0/8", "::1/128"]),
+    ],
+)
+async def test_no_address_in_a_denied_network_is_connected_to(host: str, networks: list[str]) -> None:
+    async with named(always) as (server, _):
+        dialler = Dialler(URL(f"http://{host}:{server.port}/"), None, [ip_network(text) for text in networks])
+        async with Client.opened(dialler, 5.0) as opened:
+            with pytest.raises(NoAnswerError, match="is in a network that is denied"):
+                await opened.post(REQUEST)
+    assert server.connections == 0
+
+
+@only_asyncio
+async def test_a_name_that_comes_to_lead_into_a_denied_network_is_not_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each time it is looked up, and of several addresses the others are used."""
+    monkeypatch.setattr("router_plugins.http_client.dialling.FRESH", -1.0)
+    answers = [["127.0.0.1"], ["127.0.0.9"], ["127.0.0.9", "127.0.0.1"]]
+
+    async with named(says(OK + b"Connection: close\r\nContent-Length: 0\r\n\r\n")) as (server, _):
+
+        async def look_up(_host: str, _port: int, **_options: object) -> list[object]:
+            place = socket.AF_INET, socket.SOCK_STREAM, 6, ""
+            return [(*place, (address, server.port)) for address in answers.pop(0)]
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", look_up)
+        dialler = Dialler(URL("http://hooks.example:81/"), None, [ip_network("127.0.0.9")])
+        async with Client.opened(dialler, 5.0) as opened:
+            assert (await opened.post(REQUEST)).status == 200
+            with pytest.raises(NoAnswerError, match=r"127\.0\.0\.9 is in a network that is denied"):
+                await opened.post(REQUEST)
+            assert (await opened.post(REQUEST)).status == 200
+    assert server.connections == 2
 
 
 def closed_port() -> int:

@@ -23,9 +23,9 @@ from router_plugins.mns.http.tls import listen_tls
 
 _BACKLOG = 1024
 _TURNED_AWAY = 64
+"""Connections over the limit that are told so; those beyond are cut off without a word."""
 COMPANY = 0.0002
 """Seconds that requests wait for others at most before they are taken, so that fewer commits do for them."""
-"""Connections over the limit that are told so; those beyond are cut off without a word."""
 
 Check = Callable[[Request], bool]
 """Says whether a request may be taken; one that may not has its answer, or is put aside until `Front.admit`."""
