@@ -22,6 +22,7 @@ import anyio
 import pytest
 from aiohttp import web
 from servers.daemon import Daemon, post
+from servers.hook import answering
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -81,16 +82,8 @@ class Hook:
 @asynccontextmanager
 async def hook() -> AsyncGenerator[Hook]:
     made = Hook()
-    app = web.Application()
-    app.router.add_post("/", made.take)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        made.url = f"http://127.0.0.1:{runner.addresses[0][1]}/"
+    async with answering(made.take) as made.url:
         yield made
-    finally:
-        await runner.cleanup()
 
 
 def daemon_for(folder: Path, url: str, retention: str = "10ms") -> Daemon:

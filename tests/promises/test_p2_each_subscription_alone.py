@@ -9,6 +9,7 @@ import anyio
 import pytest
 from aiohttp import web
 from servers.daemon import free_port, post, running
+from servers.hook import answering
 
 pytestmark = pytest.mark.anyio
 
@@ -58,13 +59,6 @@ async def test_what_waited_for_a_dead_destination_is_delivered_when_it_is_back(t
 
     with running(tmp_path, departments) as daemon:
         await post(daemon.url, range(300), answered)
-        app = web.Application()
-        app.router.add_post("/", take)
-        runner = web.AppRunner(app)
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, "127.0.0.1", port).start()
+        async with answering(take, port=port):
             await anyio.to_thread.run_sync(daemon.wait_settled)
-        finally:
-            await runner.cleanup()
     assert len(got) == len(set(got)) == 300

@@ -12,6 +12,7 @@ import anyio
 import pytest
 from aiohttp import web
 from servers.daemon import free_port, post, running, text
+from servers.hook import answering, hook
 
 pytestmark = pytest.mark.anyio
 
@@ -90,26 +91,16 @@ async def test_verify_names_what_is_kept_and_should_not_be(
   a:
     accounts: ["*"]
     subscriptions:
-      refused: {to: {type: webhook, url: "http://127.0.0.1:PORT/"}, delivery: {retry_min: 10ms}}
+      refused: {to: {type: webhook, url: "URL"}, delivery: {retry_min: 10ms}}
 """
 
-    async def refuse(_: web.Request) -> web.Response:
-        return web.Response(status=400)
-
-    app = web.Application()
-    app.router.add_post("/", refuse)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    port = free_port()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", port).start()
-        with running(tmp_path, departments.replace("PORT", str(port))) as daemon:
+    async with hook() as destination:
+        destination.status = 400
+        with running(tmp_path, departments.replace("URL", destination.url)) as daemon:
             await post(daemon.url, range(50), {})
             await anyio.to_thread.run_sync(daemon.wait_settled)
             assert (await anyio.to_thread.run_sync(daemon.verify))["ok"]
             await anyio.to_thread.run_sync(daemon.stop)
-    finally:
-        await runner.cleanup()
     assert daemon.verify()["subscriptions"][0]["dead"] == 50
     with sqlite3.connect(tmp_path / "state" / "journal.db") as sql:
         sql.execute(cheat)
@@ -181,12 +172,7 @@ async def test_a_full_journal_refuses_with_503_and_intake_resumes_by_itself(tmp_
         await post(daemon.url, range(3000), answered)
         assert set(answered.values()) == {204, 503}
         assert not daemon.status()["ready"]
-        app = web.Application()
-        app.router.add_post("/", take)
-        runner = web.AppRunner(app)
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, "127.0.0.1", port).start()
+        async with answering(take, port=port):
             await anyio.to_thread.run_sync(daemon.wait_settled)
             with anyio.fail_after(20):
                 while not daemon.status()["ready"]:
@@ -194,8 +180,6 @@ async def test_a_full_journal_refuses_with_503_and_intake_resumes_by_itself(tmp_
             again: dict[int, int] = {}
             await post(daemon.url, range(10_000, 10_050), again)
             await anyio.to_thread.run_sync(daemon.wait_settled)
-        finally:
-            await runner.cleanup()
     assert set(again.values()) == {204}
     assert got == {str(n) for n, s in {**answered, **again}.items() if s == 204}
 

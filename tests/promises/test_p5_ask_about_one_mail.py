@@ -13,6 +13,7 @@ import anyio
 import pytest
 from aiohttp import web
 from servers.daemon import Daemon, post, running, text
+from servers.hook import answering
 
 pytestmark = pytest.mark.anyio
 
@@ -24,11 +25,11 @@ DEPARTMENTS = """
       failed:
         match: {{type: Deliver:SendFailed, region: cn-beijing}}
         to: {{type: file, path: "{{out}}/failed.jsonl"}}
-      refused: {{to: {{type: webhook, url: "http://127.0.0.1:{port}/refuse"}}}}
+      refused: {{to: {{type: webhook, url: "{url}/refuse"}}}}
       later:
-        to: {{type: webhook, url: "http://127.0.0.1:{port}/later"}}
+        to: {{type: webhook, url: "{url}/later"}}
         delivery: {{tries: 1, schedule: [1h], breaker: {{failures: 1000, window: 2000}}}}
-      down: {{to: {{type: webhook, url: "http://127.0.0.1:{port}/down"}}}}
+      down: {{to: {{type: webhook, url: "{url}/down"}}}}
   b:
     accounts: ["*@other.example"]
     subscriptions:
@@ -54,23 +55,10 @@ async def answer(request: web.Request) -> web.Response:
     return web.Response(status=400 if request.path == "/refuse" else 503)
 
 
-async def destination(runner: web.AppRunner) -> int:
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    return int(runner.addresses[0][1])
-
-
-def app() -> web.Application:
-    made = web.Application()
-    made.router.add_post("/{way}", answer)
-    return made
-
-
 async def test_each_subscription_says_where_a_mail_is_and_why(tmp_path: Path) -> None:
     """Asked by any key, of the daemon, and of the journal when it is down."""
-    runner = web.AppRunner(app(), handler_cancellation=True, shutdown_timeout=0.1)
-    try:
-        with running(tmp_path, DEPARTMENTS.format(port=await destination(runner))) as daemon:
+    async with answering(answer, handler_cancellation=True, shutdown_timeout=0.1) as url:
+        with running(tmp_path, DEPARTMENTS.format(url=url)) as daemon:
             await post(daemon.url, range(100, 103), {})
             with anyio.fail_after(20):
                 while True:
@@ -85,8 +73,6 @@ async def test_each_subscription_says_where_a_mail_is_and_why(tmp_path: Path) ->
             missing = await explained(daemon, "nobody@example.net")
             await anyio.to_thread.run_sync(daemon.kill)
             (after,) = await explained(daemon, "r101@example.net")
-    finally:
-        await runner.cleanup()
     assert running_fates == {
         "a/all": "delivered", "a/failed": "filtered", "a/refused": "dead", "a/later": "parked", "a/down": "under way",
         "b/all": "invisible",
@@ -113,27 +99,22 @@ async def test_it_is_told_when_a_mail_was_delivered_and_after_how_many_tries(tmp
         calls.append((await request.json())["env_id"])
         return web.Response(status=503 if calls.count(calls[-1]) == 1 else 200)
 
-    made = web.Application()
-    made.router.add_post("/flaky", second_time)
-    runner = web.AppRunner(made)
     departments = """
   a:
     accounts: ["*"]
     subscriptions:
       all: {{to: {{type: file, path: "{{out}}/all.jsonl"}}}}
-      flaky: {{to: {{type: webhook, url: "http://127.0.0.1:{port}/flaky"}}, delivery: {{batch: 1, retry_min: 10ms}}}}
+      flaky: {{to: {{type: webhook, url: "{url}/flaky"}}, delivery: {{batch: 1, retry_min: 10ms}}}}
 """
     started = time.time()
-    try:
-        with running(tmp_path, departments.format(port=await destination(runner))) as daemon:
+    async with answering(second_time) as url:
+        with running(tmp_path, departments.format(url=url)) as daemon:
             await post(daemon.url, range(100, 103), {})
             await anyio.to_thread.run_sync(daemon.wait_settled)
             ended = time.time()
             (before,) = await explained(daemon, "r101@example.net")
             await anyio.to_thread.run_sync(daemon.kill)
             (after,) = await explained(daemon, "r101@example.net")
-    finally:
-        await runner.cleanup()
     file, flaky = before["ways"]
     assert started <= file["earliest"] <= ended
     assert file["earliest"] <= file["latest"] <= file["earliest"] + 5

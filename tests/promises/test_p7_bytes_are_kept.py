@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
 import anyio
 import pytest
-from aiohttp import web
 from servers.daemon import Daemon, post, running, text
+from servers.hook import hook
 
 from router.journal import Segment
 from router.journal.conformance import restore
@@ -59,34 +57,6 @@ MASKED = """
 """
 
 
-class Hook:
-    """A webhook that answers with `status`; keeps what it was sent."""
-
-    def __init__(self) -> None:
-        self.status = 204
-        self.got: list[dict[str, str]] = []
-        self.url = ""
-
-    async def take(self, request: web.Request) -> web.Response:
-        self.got.append(await request.json())
-        return web.Response(status=self.status)
-
-
-@asynccontextmanager
-async def hook() -> AsyncGenerator[Hook]:
-    made = Hook()
-    app = web.Application()
-    app.router.add_post("/", made.take)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        made.url = f"http://127.0.0.1:{runner.addresses[0][1]}/"
-        yield made
-    finally:
-        await runner.cleanup()
-
-
 async def told(daemon: Daemon, command: str, *more: str) -> str:
     arguments = (*command.split(), str(daemon.config), "a/hook", *more)
     done = await anyio.to_thread.run_sync(lambda: daemon.cli(*arguments))
@@ -120,7 +90,7 @@ async def test_what_failed_keeps_its_bytes_and_its_steps_are_applied_anew_at_eac
                 await told(daemon, "dead replay")
             await until(daemon, delivered=1, parked=0, dead=0)
             assert daemon.verify()["ok"]
-    first, *others = destination.got
+    first, *others = destination.sent
     assert others
     assert (first["type"], len(first["rcpt"])) == ("Deliver:SendSuccessfully", 32)
     assert others == [first] * len(others)

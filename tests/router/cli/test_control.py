@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
 import anyio
 import pytest
-from aiohttp import web
 from servers.daemon import Daemon, post, running
+from servers.hook import hook
 
 pytestmark = pytest.mark.anyio
 
@@ -20,36 +18,6 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
-
-
-class Hook:
-    """A webhook that answers with `status`, and counts what it took."""
-
-    def __init__(self) -> None:
-        self.status = 204
-        self.got: list[str] = []
-        self.url = ""
-
-    async def take(self, request: web.Request) -> web.Response:
-        body = await request.json()
-        if self.status == 204:
-            self.got.append(body["env_id"])
-        return web.Response(status=self.status)
-
-
-@asynccontextmanager
-async def hook() -> AsyncGenerator[Hook]:
-    made = Hook()
-    app = web.Application()
-    app.router.add_post("/", made.take)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        made.url = f"http://127.0.0.1:{runner.addresses[0][1]}/"
-        yield made
-    finally:
-        await runner.cleanup()
 
 
 def departments(url: str, more: str = "") -> str:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import aiohttp
 import anyio
 import pytest
-from aiohttp import web
 from servers.daemon import Daemon, post, running
+from servers.hook import hook
 
 pytestmark = pytest.mark.anyio
 
@@ -21,22 +20,6 @@ TOKEN = "0123456789abcdef"
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
-
-
-@asynccontextmanager
-async def refusing() -> AsyncGenerator[str]:
-    async def refuse(_: web.Request) -> web.Response:
-        return web.Response(status=400)
-
-    app = web.Application()
-    app.router.add_post("/", refuse)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}/"
-    finally:
-        await runner.cleanup()
 
 
 def departments(url: str) -> str:
@@ -71,8 +54,9 @@ def test_every_command_has_help_with_its_own_example(tmp_path: Path, command: st
 
 
 async def test_dead_letters_are_chosen_by_match_time_cause_and_position(tmp_path: Path) -> None:
-    async with refusing() as url:
-        with running(tmp_path, departments(url)) as daemon:
+    async with hook() as destination:
+        destination.status = 400
+        with running(tmp_path, departments(destination.url)) as daemon:
             await post(daemon.url, range(4), {})
             await until_dead(daemon, 4)
             assert await listed(daemon, "--match", "{env_id: [1, 2]}") == ["1", "2"]

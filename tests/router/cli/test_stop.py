@@ -13,6 +13,7 @@ import anyio
 import pytest
 from aiohttp import web
 from servers.daemon import Daemon, free_port, post, running
+from servers.hook import answering
 
 pytestmark = pytest.mark.anyio
 
@@ -45,16 +46,8 @@ class Slow:
 @asynccontextmanager
 async def slow(seconds: float) -> AsyncGenerator[Slow]:
     made = Slow(seconds)
-    app = web.Application()
-    app.router.add_post("/", made.take)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        made.url = f"http://127.0.0.1:{runner.addresses[0][1]}/"
+    async with answering(made.take, shutdown_timeout=0.1) as made.url:
         yield made
-    finally:
-        await runner.cleanup()
 
 
 def departments(**urls: str) -> str:
