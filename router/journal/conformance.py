@@ -6,21 +6,16 @@ def journal(self, *, small: bool = False) -> Journal: ...
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import anyio
 import anyio.lowlevel
-import msgspec
 import pytest
 
 from router.errors import Retry
-from router.event import Event, Message
 from router.journal import (
     FIRST,
     Change,
@@ -30,47 +25,23 @@ from router.journal import (
     Journal,
     Parked,
     Partition,
-    Progress,
     Segment,
     Span,
 )
+from router.journal.conformance_samples import (
+    MARK,
+    TROUBLE,
+    Note,
+    batch,
+    check_troubles,
+    event,
+    restore,
+    settled,
+    trouble,
+    until_appended,
+)
 
-
-class Note(msgspec.Struct, frozen=True):
-    """Fields of the suite's events."""
-
-    text: str
-
-
-def event(body: bytes, *, name: str = "", **attributes: str) -> Event:
-    """Make an event whose id depends on `name`, or else on the body alone."""
-    digest = hashlib.blake2b(name.encode() or body, digest_size=16).hexdigest()
-    return Event(
-        id=digest,
-        type="note",
-        time=datetime(2026, 1, 1, tzinfo=UTC),
-        source="suite",
-        fields=Note(str(body)),
-        message=Message(body, 1.5, attributes),
-    )
-
-
-def restore(message: Message, source: str, name: str) -> Event:
-    """Make the event of a stored message again."""
-    body = bytes(message.body)
-    return Event(
-        id=name,
-        type="note",
-        time=datetime(2026, 1, 1, tzinfo=UTC),
-        source=source,
-        fields=Note(str(body)),
-        message=message,
-    )
-
-
-def settled(position: int, since: int = FIRST) -> Progress:
-    """Return the progress of a subscription that wanted nothing up to the position."""
-    return Progress(position=position, since=since, pattern="p", filtered=position - since)
+__all__ = ["DurableJournalSuite", "JournalSuite", "Note", "batch", "event", "restore", "settled", "until_appended"]
 
 
 class JournalSuite:
@@ -167,15 +138,15 @@ class JournalSuite:
             await partition.append([event(b"a"), event(b"b")])
             assert partition.progress("d/s") is None
             partition.commit("d/s", MARK, TROUBLE)
-            await _check_troubles(partition)
+            await check_troubles(partition)
             partition.commit("d/s", MARK, Change(unparked=[2], undead=[1]))
             assert not await partition.parked("d/s", 10)
             assert not await partition.dead_letters("d/s", 0, 10)
 
     async def test_parked_events_come_in_the_order_in_which_they_are_due(self, tmp_path: Path) -> None:
         """And dead letters in the order of their positions, page by page."""
-        parked = [Parked(due=due, times=0, **_trouble(i, b"x")) for i, due in enumerate((30.0, 10.0, 20.0, 10.0), 1)]
-        dead = [DeadLetter(kind="refused", **_trouble(i, b"x")) for i in (5, 3, 9)]
+        parked = [Parked(due=due, times=0, **trouble(i, b"x")) for i, due in enumerate((30.0, 10.0, 20.0, 10.0), 1)]
+        dead = [DeadLetter(kind="refused", **trouble(i, b"x")) for i in (5, 3, 9)]
         async with self.opened(tmp_path) as partition:
             partition.commit("d/s", MARK, Change(parked=parked, dead=dead))
             assert [p.position for p in await partition.parked("d/s", 3)] == [2, 4, 3]
@@ -194,7 +165,7 @@ class JournalSuite:
         async with self.opened(tmp_path) as partition, anyio.create_task_group() as tasks:
             tasks.start_soon(write)
             for position in range(1, 200):
-                parked = Parked(due=1.0, times=0, **_trouble(position, b"x"))
+                parked = Parked(due=1.0, times=0, **trouble(position, b"x"))
                 partition.commit("d/s", MARK, Change(parked=[parked]))
                 await anyio.sleep(0.001 * (position % 3))
                 assert [p.position for p in await partition.parked("d/s", 10)] == [position]
@@ -252,8 +223,8 @@ class JournalSuite:
         async with self.opened(tmp_path, small=True) as partition:
             first = batch(0)
             await partition.append(first)
-            trouble: dict[str, Any] = {**_trouble(FIRST, b""), "event": first[0]}
-            parked, dead = Parked(due=1.0, times=0, **trouble), DeadLetter(kind="refused", **trouble)
+            of_first: dict[str, Any] = {**trouble(FIRST, b""), "event": first[0]}
+            parked, dead = Parked(due=1.0, times=0, **of_first), DeadLetter(kind="refused", **of_first)
             partition.commit("d/s", settled(partition.head), Change(parked=[parked], dead=[dead]))
             partition.activate(["d/s"])
             number = 0
@@ -294,7 +265,7 @@ class DurableJournalSuite(JournalSuite):
         async with self.opened(tmp_path) as partition:
             partition.commit("d/s", MARK, TROUBLE)
         async with self.opened(tmp_path) as partition:
-            await _check_troubles(partition)
+            await check_troubles(partition)
 
     async def test_when_events_were_delivered_is_told_after_a_restart(self, tmp_path: Path) -> None:
         """P5: at the first try, within a second; else exactly. And nothing of a subscription that was forgotten."""
@@ -313,50 +284,3 @@ class DurableJournalSuite(JournalSuite):
             assert told == [span, ending, span, None]
             assert [inspection.delivered("d/t", FIRST + i) for i in (0, 1)] == [None, None]
             assert inspection.endings("d/s", FIRST) == Endings(0, 0)
-
-
-def _trouble(position: int, body: bytes) -> dict[str, Any]:
-    return {
-        "position": position,
-        "event": event(body),
-        "reason": "no",
-        "status": 400,
-        "attempts": 3,
-        "first_try": 1.0,
-        "last_try": 2.0,
-    }
-
-
-MARK = Progress(position=3, since=1, pattern="p", parked=1, dead=1, state="paused")
-TROUBLE = Change(
-    dead=[DeadLetter(kind="refused", **_trouble(1, b"a"))],
-    parked=[Parked(due=9.0, times=4, **_trouble(2, b"b"))],
-    marks={"file": 7},
-)
-
-
-async def _check_troubles(partition: Partition) -> None:
-    assert partition.progress("d/s") == MARK
-    assert partition.marks("d/s") == {"file": 7}
-    assert partition.statistics().dead == {"d/s": 1}
-    (letter,), (parked,) = await partition.dead_letters("d/s", 0, 10), await partition.parked("d/s", 10)
-    assert (letter.kind, parked.due, parked.times) == ("refused", 9.0, 4)
-    for found, body in ((letter, b"a"), (parked, b"b")):
-        assert (found.event.id, bytes(found.event.raw)) == (event(body).id, body)
-        assert (found.reason, found.status, found.attempts, found.first_try, found.last_try) == ("no", 400, 3, 1.0, 2.0)
-
-
-def batch(number: int) -> Sequence[Event]:
-    """Make ten events of 2 kB each."""
-    return [event(b"x" * 2000, name=f"{number}.{i}") for i in range(10)]
-
-
-async def until_appended(partition: Partition, events: Sequence[Event]) -> None:
-    """Append the events as soon as there is room."""
-    while True:
-        try:
-            await partition.append(events)
-        except Retry:
-            await anyio.sleep(0.05)
-        else:
-            return
