@@ -12,10 +12,13 @@ Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @asynccontextmanager
-async def answering(answer: Answer, *, port: int = 0, **options: Any) -> AsyncGenerator[str]:
-    """Answer all requests until the block ends; yield `http://127.0.0.1:PORT`. `options` are those of the runner."""
+async def answering(answer: Answer, *, port: int = 0, path: str = "/{path:.*}", **options: Any) -> AsyncGenerator[str]:
+    """Answer requests for a path, or all, until the block ends; yield `http://127.0.0.1:PORT`.
+
+    `options` are those of the runner.
+    """
     application = web.Application()
-    application.router.add_route("*", "/{path:.*}", answer)
+    application.router.add_route("*", path, answer)
     runner = web.AppRunner(application, **options)
     await runner.setup()
     try:

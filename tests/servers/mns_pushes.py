@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from router import Message
 from router_plugins.mns.signing import sign_push
+from servers.hook import answering
 
 VECTORS = Path(__file__).parents[1] / "plugins" / "mns" / "vectors"
 CERTIFICATE = VECTORS / "push-test-cert.pem"
@@ -144,14 +145,6 @@ class CertificateHost:
 @asynccontextmanager
 async def certificate_host() -> AsyncGenerator[CertificateHost]:
     host = CertificateHost()
-    application = web.Application()
-    application.router.add_get("/{path:.*}", host.answer)
-    runner = web.AppRunner(application, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    host.prefix = f"http://127.0.0.1:{runner.addresses[0][1]}/certificates/"
-    try:
+    async with answering(host.answer, shutdown_timeout=0.1) as url:
+        host.prefix = f"{url}/certificates/"
         yield host
-    finally:
-        await runner.cleanup()

@@ -17,6 +17,7 @@ from xml.sax.saxutils import escape
 from aiohttp import web
 
 from router_plugins.mns.signing import body_matches, sign_v2
+from servers.hook import answering
 
 KEY = ("testAccessKeyId", "testAccessKeySecret")
 XML = "http://mns.aliyuncs.com/doc/v1"
@@ -142,7 +143,6 @@ class QueueService:
 @asynccontextmanager
 async def queue_service() -> AsyncGenerator[QueueService]:
     service = QueueService()
-    application = web.Application()
 
     async def answer(request: web.Request) -> web.StreamResponse:
         if request.method == "PUT":
@@ -151,12 +151,5 @@ async def queue_service() -> AsyncGenerator[QueueService]:
             return await service.put_visibility(request)
         return await service.answer(request)
 
-    application.router.add_route("*", "/{path:.*}", answer)
-    runner = web.AppRunner(application, shutdown_timeout=0.1, handler_cancellation=True)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    service.endpoint = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    try:
+    async with answering(answer, shutdown_timeout=0.1, handler_cancellation=True) as service.endpoint:
         yield service
-    finally:
-        await runner.cleanup()

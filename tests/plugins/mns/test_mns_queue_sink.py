@@ -18,6 +18,7 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 from mns.account import Account
+from servers.hook import answering
 from servers.mns_queue_service import document, error
 
 from router import Batch, ConfigError, Partial, Reject, Retry, Secret
@@ -90,16 +91,8 @@ class Scripted:
 @asynccontextmanager
 async def scripted() -> AsyncGenerator[Scripted]:
     made = Scripted()
-    application = web.Application()
-    application.router.add_post("/queues/q/messages", made.answer)
-    runner = web.AppRunner(application, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    try:
+    async with answering(made.answer, path="/queues/q/messages", shutdown_timeout=0.1) as made.url:
         yield made
-    finally:
-        await runner.cleanup()
 
 
 class FailingService:
