@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 import pytest
+from fakes.clock import Clock
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,14 +21,6 @@ from router_plugins.emulator.queued import Counts, DlqPolicy, QueueAttributes
 from router_plugins.emulator.topic import Push, SubscriptionAttributes, TopicAttributes
 
 DEAD = DlqPolicy(enabled=True, dead_letter_target_queue="dead", max_receive_count=2)
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from fakes.clock import Clock
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -12,14 +13,6 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from router_plugins.emulator.errors import ServiceError
 from router_plugins.emulator.queue import Queue
 from router_plugins.emulator.queued import Counts, QueueAttributes
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def queue(clock: Callable[[], float], **attributes: int) -> Queue:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from fakes.clock import Clock
 
 from router_plugins.emulator.account import Account
 from router_plugins.emulator.campaign import Plan
@@ -16,17 +17,9 @@ from router_plugins.emulator.topic import TopicAttributes
 QUEUE = "acs:mns:cn-hangzhou:123:queues/q"
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_492_141_488.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(1_492_141_488.0)
 
 
 @pytest.fixture

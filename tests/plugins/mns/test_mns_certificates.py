@@ -15,6 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
+from fakes.clock import Clock
 from hypothesis import given
 from hypothesis import strategies as st
 from servers.mns_pushes import CERTIFICATE, KEY, CertificateHost, certificate_host
@@ -91,13 +92,6 @@ def test_no_text_in_the_place_of_the_region_leads_to_another_host(region: str) -
 
 def test_nothing_is_trusted_where_nothing_is_allowed() -> None:
     assert FIXED not in TrustedUrls(())
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @asynccontextmanager
