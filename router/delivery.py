@@ -10,8 +10,7 @@ what became of all.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 import anyio
@@ -23,8 +22,8 @@ from router.bell import Bell
 from router.books import Books
 from router.breaker import BreakerPolicy
 from router.dispatch import Chunk
-from router.event import Batch
 from router.journal import DeadLetter, Progress, State
+from router.opening import opened
 from router.plugin import Deliver, Sink, Step
 from router.preparation import cut, prepare
 from router.replaying import Replaying
@@ -141,7 +140,7 @@ class Delivery:
         """Open the sink and deliver; when it is stopped, what is under way ends before the sink is closed."""
         revival = Revival(self.tally, self._agenda, self._bell, self._steps, self.policy, self._books)
         async with (
-            self._opened() as deliver,
+            opened(self._sink, self._books, self.tally) as deliver,
             anyio.create_task_group() as calls,
             anyio.create_task_group() as feeding,
         ):
@@ -150,21 +149,6 @@ class Delivery:
             feeding.start_soon(self.replaying.run, self._agenda)
             await self._drive(deliver, calls)
             feeding.cancel_scope.cancel()
-
-    @asynccontextmanager
-    async def _opened(self) -> AsyncGenerator[Deliver]:
-        """Open the sink, at its own positions if it keeps any."""
-        resumed = self._sink.resume(self._books.marks())
-        if resumed is None:
-            async with self._sink.open() as deliver:
-                yield deliver
-            return
-        async with resumed as place:
-
-            async def deliver_and_mark(batch: Batch) -> None:
-                self.tally.mark(await place(batch))
-
-            yield deliver_and_mark
 
     async def _feed(self) -> None:
         """Put what the feed gives on the agenda, no more than the window has room for.

@@ -16,7 +16,7 @@ LAYERS = [
     {"journal", "match", "steps"},
     {"intake", "fronts", "spare", "scan", "dispatch", "verify"},
     {"window", "rerun", "books", "agenda", "retry", "breaker", "valve", "settlement", "preparation"},
-    {"tally", "revival", "replaying", "delivery"},
+    {"tally", "opening", "revival", "replaying", "delivery"},
     {"config", "admin"},
     {"beginning", "running", "supply", "letters", "replays", "figures", "rehearsal"},
     {"trial", "shadow", "explain", "recount", "service"},

@@ -140,10 +140,7 @@ class Partition(Protocol):
         ...
 
     async def read(self, position: int, limit: int) -> Segment:
-        """Return about `limit` events from `position` on; none at the head, later ones if that is below the tail.
-
-        Raises `Retry` when it cannot be read.
-        """
+        """Return about `limit` events from `position` on, none at the head, later ones below the tail; or raise `Retry`."""
         ...
 
     def progress(self, name: str) -> Progress | None:
@@ -291,7 +288,7 @@ class Journal(Plugin, frozen=True, kw_only=True, forbid_unknown_fields=True):
         raise RouterError("this journal cannot be checked")
 
     def repair(self, state: Path) -> Repair:  # noqa: ARG002
-        """Set damaged rows aside; returns how many. Raises `ConfigError` while a daemon runs."""
+        """Set damaged rows aside, and say how many and what is lost. Raises `ConfigError` while a daemon runs."""
         raise RouterError("this journal cannot be repaired")
 
     def compact(self, state: Path, active: Iterable[str]) -> tuple[int, int]:  # noqa: ARG002
