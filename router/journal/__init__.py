@@ -140,7 +140,7 @@ class Partition(Protocol):
         ...
 
     async def read(self, position: int, limit: int) -> Segment:
-        """Return about `limit` events from `position` on, none at the head, later ones below the tail; or raise `Retry`."""
+        """Return about `limit` events from `position` on, none at the head, later ones below the tail; or `Retry`."""
         ...
 
     def progress(self, name: str) -> Progress | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -78,11 +78,20 @@ def opened(path: Path, mode: str) -> sqlite3.Connection:
     return sql
 
 
+def roll_back(path: Path) -> None:
+    """Undo what a kill left half done, which who only reads may not; as a rule there is nothing of it."""
+    if path.with_name(f"{path.name}-journal").exists():
+        with closing(opened(path, "rw")) as sql:
+            sql.execute("PRAGMA user_version").fetchone()
+
+
 class Database:
     """One connection. `readonly` opens an existing file beside a daemon that writes to it."""
 
     def __init__(self, path: Path, *, readonly: bool = False) -> None:
         try:
+            if readonly:
+                roll_back(path)
             self._sql = opened(path, "ro" if readonly else "rwc")
         except sqlite3.Error as error:
             raise RouterError(f"{path}: {error} (a folder, or not allowed?)") from error

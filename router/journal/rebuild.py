@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from router.errors import RouterError
 from router.journal import FIRST
-from router.journal.database import Database, opened
+from router.journal.database import Database, opened, roll_back
 from router.journal.dig import Row, dig, page_size
 from router.journal.report import CheckReport, Damage, Repair
 from router.journal.salvage import Lost, is_malformed, salvage
@@ -32,6 +32,7 @@ _SPARSE = 1 << 40
 def malformed(path: Path) -> bool:
     """Say whether SQLite finds anything wrong with the file; reads all of it."""
     try:
+        roll_back(path)
         with closing(opened(path, "ro")) as sql:
             whole = sql.execute("PRAGMA quick_check(1)").fetchone()[0]
             index = sql.execute("PRAGMA integrity_check(parked)").fetchone()[0]  # the one table with an index

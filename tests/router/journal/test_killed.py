@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import anyio
@@ -158,3 +160,21 @@ async def test_a_torn_wal_loses_nothing_that_was_answered_before(tmp_path: Path)
             assert partition.head == head + 1
         assert not check(state).damage
         assert len(events(state)) == head
+
+
+def test_what_a_kill_left_half_done_outside_a_wal_is_undone_by_who_only_reads(large: Path, tmp_path: Path) -> None:
+    """A rollback journal is left where a file was just leaving WAL mode, or coming to it."""
+    before = events(large)
+    state = copied(large, tmp_path)
+    with closing(sqlite3.connect(state / "journal.db", isolation_level=None)) as sql:
+        sql.execute("PRAGMA journal_mode=DELETE")
+        sql.execute("PRAGMA cache_size=10")
+        sql.execute("BEGIN IMMEDIATE")
+        sql.execute("UPDATE batches SET body = zeroblob(length(body))")
+        left = copied(state, tmp_path / "left")
+    assert (left / "journal.db-journal").stat().st_size > PAGE
+    sql = sqlite3.connect(f"file:{left}/journal.db?mode=ro", uri=True)
+    with closing(sql), pytest.raises(sqlite3.OperationalError, match="readonly"):
+        sql.execute("PRAGMA user_version").fetchone()
+    assert same(events(left), before)
+    assert not check(left).damage
