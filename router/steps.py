@@ -1,8 +1,14 @@
-"""The steps of a subscription: an event through all of them, in order."""
+"""The steps of a subscription: an event through all of them, in order.
+
+The JSON that is remembered with an event belongs to that event alone. A step that makes another one with
+`msgspec.structs.replace` takes it along unawares; what it was to hide must not go out by that.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+
+from msgspec.structs import force_setattr
 
 from router.errors import Reject
 from router.event import Event
@@ -18,5 +24,7 @@ def apply(steps: Sequence[Step], event: Event) -> Event | Reject | None:
             return Reject(f"step {type(step).__name__}: {type(error).__name__}: {error}")
         if changed is None:
             return None
+        if changed is not event and changed.encoded is not None and changed.encoded is event.encoded:
+            force_setattr(changed, "encoded", None)
         event = changed
     return event
