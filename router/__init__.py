@@ -1,7 +1,7 @@
 """The public face of the router for plugin authors; nothing else in this package is public."""
 
 from router.errors import ConfigError, Partial, Reject, Retry, RouterError, Undecodable
-from router.event import UNDECODABLE, Batch, Event, Message
+from router.event import UNDECODABLE, Batch, Event, Message, json_lines
 from router.plugin import Count, Decoder, Deliver, Emit, Placed, Plugin, Secret, Sink, Source, Step
 from router.units import Duration, Size
 
@@ -28,4 +28,5 @@ __all__ = [
     "Source",
     "Step",
     "Undecodable",
+    "json_lines",
 ]

@@ -6,7 +6,7 @@ result; it keeps the bytes. Nobody changes either: a step that alters an event m
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
@@ -88,8 +88,39 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
 Batch: TypeAlias = Sequence[Event]
 
-_encode_into = msgspec.json.Encoder().encode_into
-_COMMA = ord(",")
+
+class Events(list[Event]):
+    """A batch that several subscriptions get: what is made of it as a whole is made once. It is not changed any more.
+
+    `parts` are the batches that it was joined from, which others may have in other company.
+    """
+
+    __slots__ = ("_lines", "_parts")
+
+    def __init__(self, events: Iterable[Event] = (), parts: Sequence[Batch] = ()) -> None:
+        super().__init__(events)
+        self._parts = parts
+        self._lines: bytes | None = None
+
+    def lines(self) -> bytes:
+        """Return the JSON of the events, one a line; remembered, but for what is joined from parts that remember it."""
+        if self._parts:
+            return b"".join([json_lines(part) for part in self._parts])
+        if self._lines is None:
+            self._lines = _joined_lines(self)
+        return self._lines
+
+
+def json_lines(batch: Batch) -> bytes:
+    """Return the JSON of a batch's events, each with its newline; made once for all that get the same batch."""
+    return batch.lines() if isinstance(batch, Events) else _joined_lines(batch)
+
+
+def _joined_lines(batch: Batch) -> bytes:
+    return b"\n".join([*[event.json() for event in batch], b""])
+
+
+_encode = msgspec.json.Encoder().encode
 
 
 def _attribute_of(struct: type[msgspec.Struct]) -> Mapping[str, str]:
@@ -127,11 +158,6 @@ def _encode_flat(event: Event) -> bytes:
         flat = {k: v for k, v in msgspec.to_builtins(fields).items() if k != "extra"}
         fields = {**extra, **flat}
     received = datetime.fromtimestamp(event.message.received, UTC)
-    text = bytearray()
-    _encode_into(_Envelope(event.id, event.type, event.time, received, event.source), text)
-    end = len(text) - 1
-    _encode_into(fields, text, end)  # `{...}` becomes `{...{...}`
-    if len(text) == end + len(b"{}"):
-        return bytes(text[:end] + b"}")
-    text[end] = _COMMA
-    return bytes(text)
+    envelope = _encode(_Envelope(event.id, event.type, event.time, received, event.source))
+    inner = _encode(fields)
+    return envelope if inner == b"{}" else envelope[:-1] + b"," + inner[1:]

@@ -1,8 +1,9 @@
 """The rows of events in the journal's file, one for each group-committed batch, and the statements about them.
 
-A row's `body` is a msgpack array of (source, received, attributes, bytes) per event, which decodes to views into the
-row instead of copies; its `ids` are 16 bytes per event; `crc` covers both. When a batch is deleted its ids stay behind
-in `seen`, so that the duplicate window outlives the events.
+A row's `body` is a msgpack array of (source, received, attributes, bytes) per event. The bytes are copied when it is
+read: views cost more than a result's few hundred bytes, and the collector follows every one. Its `ids` are 16 bytes
+per event; `crc` covers both. When a batch is deleted its ids stay behind in `seen`, so that the duplicate window
+outlives the events.
 """
 
 from __future__ import annotations
@@ -37,12 +38,12 @@ CREATE TABLE IF NOT EXISTS seen (first INTEGER PRIMARY KEY, received REAL NOT NU
 
 
 class Row(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One message as it is read back; `body` is a view into the batch's blob."""
+    """One message as it is read back."""
 
     source: str
     received: float
     attributes: Mapping[str, str]
-    body: memoryview
+    body: bytes
 
 
 class StoredBatch(msgspec.Struct, frozen=True):

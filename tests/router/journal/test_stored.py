@@ -15,7 +15,7 @@ from router.journal.stored import StoredEvents
 
 
 def batch(first: int, count: int) -> StoredBatch:
-    rows = [Row("s", 0.0, dict[str, str](), memoryview(str(first + i).encode())) for i in range(count)]
+    rows = [Row("s", 0.0, dict[str, str](), str(first + i).encode()) for i in range(count)]
     ids = b"".join((first + i).to_bytes(16, "big") for i in range(count))
     return StoredBatch(first, ids, rows, count)
 
