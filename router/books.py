@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from router.dispatch import Chunk
 from router.journal import Change, Parked, Progress
 from router.journal.replay import Replay
 from router.rerun import Past
+from router.routed import Chunk
 
 
 class Books(Protocol):

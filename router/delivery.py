@@ -21,7 +21,6 @@ from router.agenda import Agenda, Work
 from router.bell import Bell
 from router.books import Books
 from router.breaker import BreakerPolicy
-from router.dispatch import Chunk
 from router.journal import DeadLetter, Progress, State
 from router.opening import opened
 from router.plugin import Deliver, Sink, Step
@@ -29,6 +28,7 @@ from router.preparation import cut, prepare
 from router.replaying import Replaying
 from router.retry import Outcome, Policy, judge, pause
 from router.revival import Revival
+from router.routed import Chunk
 from router.settlement import Left, leave
 from router.tally import Tally
 from router.valve import Valve

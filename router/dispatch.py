@@ -12,48 +12,18 @@ import math
 import sys
 from collections import deque
 from collections.abc import Sequence
-from typing import TypeAlias
 
 import anyio
-import msgspec
 
-from router.event import Event
 from router.journal import Segment
-from router.scan import Read, Scan, Wanted
+from router.routed import Chunk, Routed, Wanted, joined, route
+from router.scan import Read, Scan
 from router.spare import AtOnce, SpareTime
 
 RING_EVENTS = 20_000
 RING_BYTES = 64 * 2**20
 NEAR = 5 * RING_EVENTS
 """Events that a subscription may be behind and still catch up before anything else; beyond, it does in spare time."""
-
-
-class Chunk(msgspec.Struct, frozen=True):
-    """The journal up to `end` as one subscription sees it: the events that it wants, with their positions."""
-
-    end: int
-    positions: Sequence[int]
-    events: Sequence[Event]
-
-
-_Group: TypeAlias = tuple[list[int], list[Event]]
-"""Positions and events that go to the same set of routes."""
-
-
-class _Routed(msgspec.Struct, frozen=True):
-    """A segment after matching: for each route that wants some of it, the groups that it wants."""
-
-    first: int
-    end: int
-    size: int
-    groups: dict[int, list[_Group]]
-
-    def chunk(self, index: int) -> Chunk:
-        groups = self.groups.get(index, ())
-        if len(groups) == 1:
-            return Chunk(self.end, *groups[0])
-        merged = sorted(pair for positions, events in groups for pair in zip(positions, events, strict=True))
-        return Chunk(self.end, [p for p, _ in merged], [e for _, e in merged])
 
 
 class Feed:
@@ -100,15 +70,13 @@ class Feed:
 
     def take(self, limit: int) -> Chunk:
         """Take the first chunk, joined with those behind it while they fit."""
-        chunk = self.chunks.popleft()
-        if self.chunks and len(chunk.events) + len(self.chunks[0].events) <= limit:
-            positions, events = list(chunk.positions), list(chunk.events)
-            while self.chunks and len(events) + len(self.chunks[0].events) <= limit:
-                chunk = self.chunks.popleft()
-                positions += chunk.positions
-                events += chunk.events
-            chunk = Chunk(chunk.end, positions, events)
-        self._waiting -= len(chunk.events)
+        chunks = [self.chunks.popleft()]
+        count = len(chunks[0].events)
+        while self.chunks and count + len(self.chunks[0].events) <= limit:
+            chunks.append(self.chunks.popleft())
+            count += len(chunks[-1].events)
+        chunk = joined(chunks)
+        self._waiting -= count
         self.position = chunk.end
         return chunk
 
@@ -153,7 +121,7 @@ class Dispatch:
         self._near.replace(wanted)
         self._far.replace(wanted)
         self._feeds = feeds
-        self._ring: deque[_Routed] = deque()
+        self._ring: deque[Routed] = deque()
         self._size = 0
         for index, feed in enumerate(feeds):
             waiting = bool(feed.chunks)
@@ -165,7 +133,7 @@ class Dispatch:
 
     def __call__(self, segment: Segment) -> None:
         """Route a segment that was just committed."""
-        routed = self._route(segment)
+        routed = route(segment.first, segment.events, map(self._wanted, segment.events))
         self._ring.append(routed)
         self._size += routed.size
         self.head = segment.end
@@ -173,25 +141,6 @@ class Dispatch:
             if self._feeds[index].live:
                 self._feeds[index].offer(routed.chunk(index))
         self._trim()
-
-    def _route(self, segment: Segment) -> _Routed:
-        sets: dict[tuple[int, ...], _Group] = {}
-        wanted = self._wanted
-        size = 0
-        for position, event in enumerate(segment.events, segment.first):
-            size += len(event.message.body)
-            routes = wanted(event)
-            if routes:
-                group = sets.get(routes)
-                if group is None:
-                    group = sets[routes] = ([], [])
-                group[0].append(position)
-                group[1].append(event)
-        groups: dict[int, list[_Group]] = {}
-        for routes, group in sets.items():
-            for index in routes:
-                groups.setdefault(index, []).append(group)
-        return _Routed(segment.first, segment.end, size, groups)
 
     def _trim(self) -> None:
         """Drop what the ring has no room for; a feed that still had it in memory falls behind."""
@@ -232,14 +181,14 @@ class Dispatch:
         feed.live, feed.far = True, False
         for routed in self._ring:
             if routed.end > feed.position:
-                chunk = routed.chunk(feed.index)
+                chunk = routed.chunk(feed.index, feed.position)
                 if chunk.events:
-                    feed.offer(_after(chunk, feed.position))
+                    feed.offer(chunk)
         return True
 
     async def _catch_up(self, feed: Feed, limit: int) -> Chunk:
         feed.far = feed.far or self.head - feed.position > NEAR
-        chunk = Chunk(*await (self._far if feed.far else self._near).take(feed, limit))
+        chunk = await (self._far if feed.far else self._near).take(feed, limit)
         feed.position = chunk.end
         return chunk
 
@@ -250,9 +199,3 @@ def _before(chunk: Chunk, until: int) -> Chunk:
         return chunk
     keep = [(p, e) for p, e in zip(chunk.positions, chunk.events, strict=True) if p < until]
     return Chunk(until, [p for p, _ in keep], [e for _, e in keep])
-
-
-def _after(chunk: Chunk, position: int) -> Chunk:
-    """Leave out what lies below the position."""
-    keep = [(p, e) for p, e in zip(chunk.positions, chunk.events, strict=True) if p >= position]
-    return Chunk(chunk.end, [p for p, _ in keep], [e for _, e in keep])

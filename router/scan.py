@@ -10,13 +10,15 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine
+from itertools import compress
 from typing import Any, Protocol, TypeAlias
 
 import anyio
-import msgspec
 
+from router.bell import Bell
 from router.event import Event
 from router.journal import Segment
+from router.routed import Chunk, Routed, Wanted, joined, route
 from router.spare import Turns
 
 READ = 512
@@ -30,17 +32,13 @@ STRIDE = 64
 """Events that are decoded in one turn while nobody does."""
 DOSE = 64
 """Events in a call at most while others wait, so that they do not wait long."""
+PATIENCE = 0.1
+"""Seconds that who is ahead waits for those just behind, and in which they must have come."""
 CALL = 0.0003
 """Seconds of the loop that a call to a destination takes; each event in it is taken to cost as much as decoding it."""
 
 Read: TypeAlias = Callable[[int, int], Coroutine[Any, Any, Segment]]
 """The journal's `read`: from a position on, about so many events."""
-
-Wanted: TypeAlias = Callable[[Event], tuple[int, ...]]
-"""Says which routes want an event, by their indices."""
-
-Taken: TypeAlias = tuple[int, list[int], list[Event]]
-"""The position up to which the journal was looked through, and positions and events of what is wanted before it."""
 
 
 class Place(Protocol):
@@ -48,31 +46,8 @@ class Place(Protocol):
 
     index: int
     position: int
-
-
-class _Stretch(msgspec.Struct, frozen=True):
-    """Consecutive events of the journal, each with the routes that want it."""
-
-    first: int
-    events: list[Event]
-    routes: list[tuple[int, ...]]
-    size: int
-
-    @property
-    def end(self) -> int:
-        return self.first + len(self.events)
-
-    def taken(self, place: Place, limit: int) -> Taken:
-        """Return what the place wants of it, up to `limit` events."""
-        positions: list[int] = []
-        events: list[Event] = []
-        for at in range(max(place.position - self.first, 0), len(self.events)):
-            if place.index in self.routes[at]:
-                if len(events) == limit:
-                    return self.first + at, positions, events
-                positions.append(self.first + at)
-                events.append(self.events[at])
-        return self.end, positions, events
+    live: bool
+    """Whether it lags no more."""
 
 
 class Scan:
@@ -82,7 +57,10 @@ class Scan:
         self._read = read
         self._wanted = wanted
         self._turns = turns
-        self._shelf: deque[_Stretch] = deque()
+        self._shelf: deque[Routed] = deque()
+        self._places: dict[Place, float] = {}
+        """Who lags, and when it came last."""
+        self._bell = Bell()
         self._one_by_one = anyio.Lock()
         self._pace = 0.0
 
@@ -90,42 +68,87 @@ class Scan:
         """Route by other matches from now on."""
         self._wanted = wanted
         self._shelf.clear()
+        self._places.clear()
 
-    async def take(self, place: Place, limit: int) -> Taken:
-        """Return what a place wants of the next stretch, up to `limit` events; there may be none in it."""
+    async def take(self, place: Place, limit: int) -> Chunk:
+        """Return what a place wants of what comes next, up to `limit` events; there may be none in it.
+
+        While nobody waits it goes through up to `limit` events, wanted or not, in several stretches: one call to a
+        destination costs less than many.
+        """
+        self._places[place] = anyio.current_time()
+        await self._wait_others(place)
         async with self._one_by_one:
-            alone = await self._turns.wait()
-            stretch = self._on_shelf(place.position) or await self._fetch(place.position)
-            taken = stretch.taken(place, limit if alone else min(limit, DOSE))
-            if count := len(taken[1]):
+            left = limit if await self._turns.wait() else min(limit, DOSE)
+            position = place.position
+            chunks: list[Chunk] = []
+            while not chunks or (left >= READ and await self._turns.wait()):
+                stretch = self._on_shelf(position) or await self._fetch(position)
+                chunk = stretch.chunk(place.index, position, left)
+                chunks.append(chunk)
+                left -= chunk.end - position
+                position = chunk.end
+                if stretch.end - stretch.first < READ:  # the journal ends there
+                    break
+            taken = joined(chunks)
+            if count := len(taken.events):
                 self._turns.spent(CALL + count * self._pace)
+            self._bell.ring()
             return taken
 
-    def _on_shelf(self, position: int) -> _Stretch | None:
+    async def _wait_others(self, place: Place) -> None:
+        """Before the next stretch is read, wait for those that may still take the last ones from the shelf.
+
+        Who wants little would else run ahead, until those behind must read all again. Nobody waits for long, nor for
+        one that has not come for a while, nor for one that is out of reach.
+        """
+        with anyio.move_on_after(PATIENCE):
+            while not self._on_shelf(place.position) and self._just_behind(place):
+                await self._bell.wait()
+
+    def _just_behind(self, place: Place) -> bool:
+        since = anyio.current_time() - PATIENCE
+        return any(
+            came > since and 0 < place.position - other.position < SHELF_EVENTS and not other.live
+            for other, came in self._places.items()
+        )
+
+    def _on_shelf(self, position: int) -> Routed | None:
         return next((one for one in self._shelf if one.first <= position < one.end), None)
 
-    async def _fetch(self, position: int) -> _Stretch:
+    async def _fetch(self, position: int) -> Routed:
         """Read a stretch, decode it slice by slice, and put it on the shelf."""
+        wanted, shown = self._wanted, bool(self._shelf) and self._shelf[-1].shown
         segment = await self._read(position, READ)
         events: list[Event] = []
+        routes: list[tuple[int, ...]] = []
         while len(events) < len(segment.events):
             size = STRIDE if await self._turns.wait() else SLICE
             started = time.monotonic()
             some = segment.events[len(events) : len(events) + size]
+            theirs = [wanted(event) for event in some]
+            if shown:  # as the JSON of the last ones was; it costs less while these are in the processor's cache
+                for event in compress(some, theirs):
+                    event.json()
             spent = time.monotonic() - started
             self._turns.spent(spent)
             self._pace += (spent / len(some) - self._pace) / 8
             events += some
-        # Only now, and in one go: while it was decoded, a reload may have brought other routes.
-        routes = [self._wanted(event) for event in events]
-        stretch = _Stretch(segment.first, events, routes, sum(len(event.raw) for event in events))
+            routes += theirs
+        if self._wanted is not wanted:  # a reload has brought other routes meanwhile
+            routes = [self._wanted(event) for event in events]
+        stretch = route(segment.first, events, routes)
         self._put(stretch)
         return stretch
 
-    def _put(self, stretch: _Stretch) -> None:
+    def _put(self, stretch: Routed) -> None:
+        """Put it on the shelf, and take off what all are past: what was made just now is quicker to be had."""
         shelf = self._shelf
         shelf.append(stretch)
+        passed = min((place.position for place in self._places if not place.live), default=0)
         while len(shelf) > 1 and (
-            sum(len(one.events) for one in shelf) > SHELF_EVENTS or sum(one.size for one in shelf) > SHELF_BYTES
+            shelf[0].end <= passed
+            or sum(one.end - one.first for one in shelf) > SHELF_EVENTS
+            or sum(one.size for one in shelf) > SHELF_BYTES
         ):
             shelf.popleft()

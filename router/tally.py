@@ -15,10 +15,10 @@ from msgspec.structs import replace
 
 from router.agenda import Work
 from router.books import Books
-from router.dispatch import Chunk
 from router.journal import Change, DeadLetter, Parked, Progress, State
 from router.journal.replay import Replay
 from router.rerun import Rerun
+from router.routed import Chunk
 from router.settlement import discarded, endings, reborn
 from router.window import Slot, Window
 

@@ -14,7 +14,7 @@ LAYERS = [
     {"bell", "errors", "event", "hint", "latency", "lines", "units", "worker"},
     {"plugin"},
     {"journal", "match", "steps"},
-    {"intake", "fronts", "spare", "scan", "dispatch", "verify"},
+    {"intake", "fronts", "spare", "routed", "scan", "dispatch", "verify"},
     {"window", "rerun", "books", "agenda", "retry", "breaker", "valve", "settlement", "preparation"},
     {"tally", "opening", "revival", "replaying", "delivery"},
     {"config", "admin"},

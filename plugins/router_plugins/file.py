@@ -27,7 +27,7 @@ import anyio
 import anyio.to_thread
 import msgspec
 
-from router import Batch, ConfigError, Deliver, Event, Placed, Reject, Retry, Sink
+from router import Batch, ConfigError, Deliver, Event, Placed, Reject, Retry, Sink, json_lines
 from router_plugins.append import Appender
 from router_plugins.failures import raise_for
 from router_plugins.template import Clean, Template, parse
@@ -130,7 +130,7 @@ _Arranged: TypeAlias = tuple[Mapping[str, bytes], Mapping[str, Sequence[int]], d
 def _arranged(template: Template, clean: Clean, form: str, batch: Batch) -> _Arranged:
     """Return the text for each path, which of the batch's events are in it, and those that are in none."""
     if form == "json" and (path := template.constant) is not None:
-        return {path: b"\n".join([*[event.json() for event in batch], b""])}, {path: range(len(batch))}, {}
+        return {path: json_lines(batch)}, {path: range(len(batch))}, {}
     refused: dict[int, Retry | Reject] = {}
     lines: dict[str, list[bytes]] = defaultdict(list)
     indices: dict[str, list[int]] = defaultdict(list)

@@ -9,7 +9,6 @@ import anyio
 
 from router.breaker import BreakerPolicy
 from router.delivery import Delivery
-from router.dispatch import Chunk
 from router.event import Batch, Event
 from router.journal import Change, DeadLetter, Ending, Parked, Progress, Span
 from router.journal.conformance import event
@@ -17,6 +16,7 @@ from router.journal.replay import Replay
 from router.plugin import Sink, Step
 from router.rerun import Past
 from router.retry import Policy
+from router.routed import Chunk
 
 ONE = Policy()
 BREAKER = BreakerPolicy()

@@ -15,13 +15,13 @@ import trio.testing
 from fakes.delivery import ONE, Books, Scripted, chunk, delivery, ids, running
 from msgspec.structs import replace
 
-from router.dispatch import Chunk
 from router.errors import Partial, Reject, Retry
 from router.event import UNDECODABLE, Batch, Event
 from router.journal import DeadLetter, Ending, Parked, Progress, Span
 from router.journal.conformance import Note, event
 from router.plugin import Deliver, Placed, Sink, Step
 from router.retry import SCHEDULE, Policy, judge, parking, pause
+from router.routed import Chunk
 
 pytestmark = pytest.mark.anyio
 

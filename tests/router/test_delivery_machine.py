@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 
 from router.breaker import BreakerPolicy
 from router.delivery import Delivery
-from router.dispatch import Chunk
 from router.errors import Partial, Reject, Retry
 from router.event import Batch, Event
 from router.journal import Change, DeadLetter, Parked, Progress
@@ -27,6 +26,7 @@ from router.journal.replay import Replay
 from router.plugin import Sink
 from router.rerun import Past
 from router.retry import Policy
+from router.routed import Chunk
 from router.testing import make_event
 
 COUNT = 12

@@ -9,10 +9,11 @@ import anyio
 import pytest
 import trio.testing
 
-from router.dispatch import Chunk, Dispatch, Feed
+from router.dispatch import Dispatch, Feed
 from router.event import Event
 from router.journal import FIRST, Segment
 from router.journal.conformance import event
+from router.routed import Chunk
 
 pytestmark = pytest.mark.anyio
 

@@ -13,7 +13,6 @@ from msgspec.structs import replace
 
 from router.agenda import Work
 from router.bell import Bell
-from router.dispatch import Chunk
 from router.errors import Reject
 from router.journal import DeadLetter, Ending, Parked, Progress
 from router.journal.conformance import event
@@ -21,6 +20,7 @@ from router.journal.replay import Replay
 from router.replaying import Replaying
 from router.rerun import Past, Rerun
 from router.retry import Policy
+from router.routed import Chunk
 from router.settlement import refused
 from router.tally import Tally
 

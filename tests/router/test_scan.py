@@ -9,10 +9,11 @@ import anyio
 import pytest
 import trio.testing
 
-from router.event import Event
+from router.event import Event, json_lines
 from router.journal import FIRST, Segment
 from router.journal.conformance import event
-from router.scan import READ, SHELF_EVENTS, Scan, Taken
+from router.routed import Chunk
+from router.scan import PATIENCE, READ, SHELF_EVENTS, Scan
 from router.spare import AtOnce
 
 pytestmark = pytest.mark.anyio
@@ -21,6 +22,9 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 def anyio_backend() -> tuple[str, dict[str, Any]]:
     return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
+
+
+READING = 0.01
 
 
 class Rows(Sequence[Event]):
@@ -56,7 +60,7 @@ class Log:
 
     async def read(self, position: int, limit: int) -> Segment:
         self.reads += 1
-        await anyio.sleep(0.01)
+        await anyio.sleep(READING)
         return Segment(position, Rows(range(position, min(position + limit, self.end)), self.decoded))
 
 
@@ -66,14 +70,14 @@ class Lagging:
     def __init__(self, index: int, position: int = FIRST) -> None:
         self.index = index
         self.position = position
+        self.live = False
         self.got: list[int] = []
 
-    def note(self, taken: Taken) -> None:
-        end, positions, events = taken
-        assert [int(bytes(e.raw)) for e in events] == positions
-        assert end > self.position
-        self.got += positions
-        self.position = end
+    def note(self, taken: Chunk) -> None:
+        assert [int(bytes(e.raw)) for e in taken.events] == taken.positions
+        assert taken.end > self.position
+        self.got += taken.positions
+        self.position = taken.end
 
     async def catch_up(self, scan: Scan, end: int, limit: int = READ, pace: float = 0.0) -> None:
         while self.position < end:
@@ -129,26 +133,26 @@ async def test_no_more_is_taken_than_asked_for_and_nothing_between_is_missed() -
     log = Log(READ)
     scan = Scan(log.read, wanted, AtOnce())
     place = Lagging(2)
-    end, positions, _ = await scan.take(place, 2)
-    assert (end, positions) == (9, [3, 6]), "what nobody wants before the next one is passed over, too"
-    place.position = end
-    assert (await scan.take(place, 1))[1] == [9]
+    taken = await scan.take(place, 2)
+    assert (taken.end, taken.positions) == (9, [3, 6]), "what nobody wants before the next one is passed over, too"
+    place.position = taken.end
+    assert (await scan.take(place, 1)).positions == [9]
 
 
 async def test_what_is_kept_for_those_behind_is_bounded() -> None:
     log = Log(SHELF_EVENTS * 3)
     scan = Scan(log.read, wanted, AtOnce())
     await Lagging(0).catch_up(scan, log.end)
-    assert sum(len(stretch.events) for stretch in scan._shelf) <= SHELF_EVENTS
+    assert sum(stretch.end - stretch.first for stretch in scan._shelf) <= SHELF_EVENTS
 
 
 async def test_other_routes_apply_to_what_is_being_read_and_to_what_was_read_before() -> None:
     log = Log(2 * READ)
     scan = Scan(log.read, lambda _: (0,), AtOnce())
     place = Lagging(0)
-    assert len((await scan.take(place, READ))[1]) == READ
+    assert len((await scan.take(place, READ)).events) == READ
     scan.replace(lambda _: ())
-    assert (await scan.take(place, READ))[1] == [], "what lies on the shelf is routed anew"
+    assert (await scan.take(place, READ)).events == [], "what lies on the shelf is routed anew"
     place.position = FIRST + READ
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(place.catch_up, scan, log.end)
@@ -165,3 +169,66 @@ async def test_one_that_is_stopped_while_it_waits_holds_up_nobody() -> None:
         await first.catch_up(scan, log.end)
     await second.catch_up(scan, log.end)
     assert (first.got, second.got) == ([], list(range(FIRST, log.end)))
+
+
+async def test_one_that_wants_little_does_not_run_ahead_of_those_who_deliver_so_nothing_is_read_twice() -> None:
+    log = Log(40 * READ)
+    scan = Scan(log.read, lambda _: (0,), AtOnce())
+    delivering, idle = Lagging(0), Lagging(1)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(delivering.catch_up, scan, log.end, READ, 0.05)
+        tasks.start_soon(idle.catch_up, scan, log.end)
+    assert log.decoded == list(range(FIRST, log.end))
+    assert len(scan._shelf) <= 2, "what both are past is not kept"
+
+
+async def test_a_slow_one_is_waited_for_only_until_it_is_out_of_reach() -> None:
+    log = Log(200 * READ)
+    scan = Scan(log.read, wanted, AtOnce())
+    slow, quick = Lagging(0), Lagging(0)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(slow.catch_up, scan, log.end, 1, PATIENCE / 3)
+        await quick.catch_up(scan, log.end)
+        tasks.cancel_scope.cancel()
+    assert anyio.current_time() - log.reads * READING < SHELF_EVENTS // READ * PATIENCE
+    assert len(slow.got) > 1
+
+
+async def test_those_who_want_the_same_get_the_same_list_so_that_its_lines_are_joined_once() -> None:
+    log = Log(2 * READ)
+    scan = Scan(log.read, lambda e: (0, 1, 2) if int(bytes(e.raw)) % 2 else (0, 1), AtOnce())
+    one, other, third = [await scan.take(Lagging(index), READ) for index in range(3)]
+    assert one.events is other.events
+    assert json_lines(one.events) is json_lines(other.events)
+    assert json_lines(third.events) == b"".join(e.json() + b"\n" for e in third.events)
+
+
+async def test_while_nobody_waits_a_place_takes_several_stretches_at_once_and_loses_nothing_between_them() -> None:
+    log = Log(10 * READ)
+    scan = Scan(log.read, wanted, AtOnce())
+    taken = await scan.take(Lagging(1), 4 * READ)
+    assert taken.end == FIRST + 4 * READ
+    assert taken.positions == list(range(2, FIRST + 4 * READ, 2))
+    assert [int(bytes(e.raw)) for e in taken.events] == taken.positions
+    assert json_lines(taken.events) == b"".join(e.json() + b"\n" for e in taken.events)
+
+
+async def test_json_is_made_while_reading_once_it_was_asked_for_and_only_of_what_somebody_wants() -> None:
+    log = Log(3 * READ)
+    seen: list[Event] = []
+
+    def odd(e: Event) -> tuple[int, ...]:
+        seen.append(e)
+        return (0,) if int(bytes(e.raw)) % 2 else ()
+
+    scan = Scan(log.read, odd, AtOnce())
+    place = Lagging(0)
+    place.note(first := await scan.take(place, READ))
+    assert not any(e.encoded for e in seen)
+    json_lines(first.events)
+    seen.clear()
+    place.note(second := await scan.take(place, READ))
+    assert [e for e in seen if e.encoded] == second.events
+    scan.replace(odd)
+    await scan.take(place, READ)
+    assert not any(e.encoded for e in seen[READ:]), "what the routes before wanted it for says nothing of these"
