@@ -10,7 +10,7 @@ from pathlib import Path
 
 import anyio
 import pytest
-from fakes.spoilt import JOURNAL, PAGE, append, check, copied, events, fill, folded
+from fakes.spoilt import JOURNAL, PAGE, append, check, copied, events, folded
 
 from router.errors import RouterError
 from router.event import UNDECODABLE
@@ -28,14 +28,6 @@ Spoil = Callable[[Path], None]
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    state = tmp_path_factory.mktemp("whole")
-    anyio.run(fill, state)
-    folded(state)
-    return state
 
 
 def write(path: Path, at: int, data: bytes) -> None:

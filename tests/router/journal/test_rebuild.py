@@ -14,7 +14,7 @@ from typing import Any
 
 import anyio
 import pytest
-from fakes.spoilt import JOURNAL, PAGE, append, check, copied, events, fill, folded, harm, untouched
+from fakes.spoilt import JOURNAL, PAGE, append, check, copied, events, harm, untouched
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -31,15 +31,6 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Journal some hundred events of all sizes; some are parked, some dead; the file has no WAL beside it."""
-    state = tmp_path_factory.mktemp("whole")
-    anyio.run(fill, state)
-    folded(state)
-    return state
 
 
 def test_every_table_is_saved_or_made_anew(whole: Path) -> None:
