@@ -145,7 +145,6 @@ class Engine:
                 raise RouterError(f"these have not delivered everything: {said} (wait, or use --drain or --drop)")
             draining = [] if drop else list(orphans)
             back = [name for name in change.added if self._leaving.pop(name, None)]
-            self._supply.withdraw(config.sources)
             await self._stop([*(n for n in change.removed if n not in draining), *change.changed, *back])
             for name in {*change.removed} - {*draining}:
                 self.partition.forget(name)

@@ -31,7 +31,7 @@ class Supply:
 
     def start(self, config: Config, *, must_start: bool) -> None:
         """Run the sources of the config that do not run yet; those of fronts accept where they listened before."""
-        self._close_listeners(config.sources)
+        self._withdraw(config.sources)
         for name, source in config.sources.items():
             if name not in self.suppliers:
                 crew = self._crew(name, source, config.decoder) if source.workers else None
@@ -44,19 +44,18 @@ class Supply:
             for name in names:
                 stopping.start_soon(self.suppliers.pop(name).stop)
 
-    def withdraw(self, sources: Mapping[str, Source]) -> None:
-        """Listen no longer where none of these sources will, before fronts stop: they accept what waits there last."""
-        for name, listener in self._listeners.items():
-            if kept := _fronts_at(listener, sources.get(name)):
-                listener.retain(kept)
-            else:
-                listener.close()
-
     async def end(self) -> None:
-        """Stop them all."""
-        self.withdraw({})
+        """Stop them all; fronts end what they have in hand, and nobody else comes."""
+        self._withdraw({})
         await self.stop(list(self.suppliers))
-        self._close_listeners({})
+
+    def _withdraw(self, sources: Mapping[str, Source]) -> None:
+        """Listen no longer where none of these sources does."""
+        for name, listener in tuple(self._listeners.items()):
+            source = sources.get(name)
+            if not (source and source.workers and _address(source) == listener.address):
+                listener.close()
+                del self._listeners[name]
 
     def _crew(self, name: str, source: Source, decoder: Decoder) -> Crew:
         plugins = source.divided(source.workers), decoder
@@ -64,18 +63,6 @@ class Supply:
         if address := _address(source):
             self._listeners.setdefault(name, Listener(address))
         return Crew(hello, Wire(decoder, name), source.workers, self._front, self._listeners.get(name))
-
-    def _close_listeners(self, sources: Mapping[str, Source]) -> None:
-        """Close what none of these sources listens on."""
-        self.withdraw(sources)
-        for name, listener in tuple(self._listeners.items()):
-            if not _fronts_at(listener, sources.get(name)):
-                del self._listeners[name]
-
-
-def _fronts_at(listener: Listener, source: Source | None) -> int:
-    """Return how many fronts of a source listen there."""
-    return source.workers if source and listener.address == _address(source) else 0
 
 
 def _address(source: Source) -> str:

@@ -138,7 +138,7 @@ class Crew:
             pause = PAUSE_MIN if anyio.current_time() - began > CALM else pause
             log.error("front ended", source=self._hello.source, front=member.number, why=why, next_in=pause)
             if self._listener and pause > QUEUEING:
-                self._listener.drop([member.number])
+                self._listener.drop(member.number)
             with anyio.move_on_after(pause):
                 await self._stopping.wait()
             pause = min(pause * 2, PAUSE_MAX)
@@ -167,7 +167,8 @@ class Crew:
         """Return what the front accepts from, opened where it is not open; one at a time."""
         if self._listener is None:
             return ()
-        return await to_thread.run_sync(self._listener.sockets, member.number, limiter=self._opening)
+        count = len(self.members)
+        return await to_thread.run_sync(self._listener.sockets, member.number, count, limiter=self._opening)
 
     async def _serve(self, link: Link, exchange: Exchange, hello: Hello) -> None:
         """Talk with a front until it is gone."""

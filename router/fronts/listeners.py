@@ -3,8 +3,10 @@
 Each front has its own, all at one address (SO_REUSEPORT), and the system spreads connections over them evenly. One
 socket for all would be taken from by whoever wakes first: of 64 connections to four fronts it gave 1, 12, 23 and 28,
 and once none to one of them; sockets of their own gave 12 to 20. The daemon keeps them open: what waits in the queue
-of a front that died, or is exchanged, is still there for its successor. Where SO_REUSEPORT does not spread connections
-(everywhere but on Linux), there is one socket for all.
+of a front that died, or is exchanged, is still there for its successor. None is closed while its address is served,
+since Linux resets what waits in its queue, or comes in that moment: when there are to be fewer fronts, all of them
+accept from the sockets of those that are gone. Where SO_REUSEPORT does not spread connections (everywhere but on
+Linux), there is one socket for all.
 """
 
 from __future__ import annotations
@@ -13,7 +15,6 @@ import errno
 import socket
 import sys
 import time
-from collections.abc import Iterable
 
 from router.errors import RouterError
 
@@ -32,25 +33,24 @@ class Listener:
         self._host, self._port = host.removeprefix("[").removesuffix("]"), int(port)
         self._sockets: dict[int, list[socket.socket]] = {}
 
-    def sockets(self, number: int) -> list[socket.socket]:
-        """Return the sockets of a front, opening them where they are not open; blocks, and raises `RouterError`."""
+    def sockets(self, number: int, count: int) -> list[socket.socket]:
+        """Return what a front of so many accepts from, its own and those that are left over from when there were more.
+
+        Opens its own where they are not open; blocks, and raises `RouterError`.
+        """
         place = number if SPREADS else 0
         if place not in self._sockets:
             try:
                 self._sockets[place] = self._open(first=not self._sockets)
             except OSError as error:
                 raise RouterError(f"cannot listen at {self.address}: {error.strerror or error}") from error
-        return self._sockets[place]
+        left_over = [one for other, some in self._sockets.items() if other > count for one in some]
+        return self._sockets[place] + left_over
 
-    def drop(self, numbers: Iterable[int]) -> None:
-        """Close the sockets of fronts that do not run: else they are given connections that nobody accepts."""
-        for number in numbers:
-            for one in self._sockets.pop(number, ()) if SPREADS else ():
-                one.close()
-
-    def retain(self, count: int) -> None:
-        """Close the sockets of all but the first so many fronts."""
-        self.drop([number for number in self._sockets if number > count])
+    def drop(self, number: int) -> None:
+        """Close the sockets of a front that does not run: else they are given connections that nobody accepts."""
+        for one in self._sockets.pop(number, ()) if SPREADS else ():
+            one.close()
 
     def close(self) -> None:
         """Close them all."""

@@ -424,28 +424,45 @@ def test_a_port_that_somebody_else_listens_on_is_an_error(monkeypatch: pytest.Mo
         other.listen()
         listener = Listener(f"127.0.0.1:{other.getsockname()[1]}")
         with pytest.raises(RouterError, match=r"cannot listen at 127\.0\.0\.1:\d+: Address already in use"):
-            listener.sockets(1)
+            listener.sockets(1, 1)
 
 
 @pytest.mark.skipif(not SPREADS, reason="only Linux spreads connections")
 def test_connections_are_spread_over_fronts_and_those_that_do_not_run_get_none() -> None:
     listener = Listener("127.0.0.1:0")
     try:
-        sockets = [listener.sockets(number)[0] for number in (1, 2, 3)]
+        sockets = [listener.sockets(number, 3)[0] for number in (1, 2, 3)]
         address = sockets[0].getsockname()
         assert {one.getsockname() for one in sockets} == {address}
-        assert listener.sockets(1)[0] is sockets[0]
+        assert listener.sockets(1, 3) == [sockets[0]]
         clients = [socket.create_connection(address) for _ in range(60)]
         accepted = [accept_all(one) for one in sockets]
         assert sum(map(len, accepted)) == 60
         assert all(accepted)
-        listener.drop([2])
-        listener.retain(2)
+        listener.drop(2)
         clients += [socket.create_connection(address) for _ in range(20)]
-        left = accept_all(sockets[0])
-        assert len(left) == 20
-        for one in (*clients, *left, *[each for some in accepted for each in some]):
+        accepted += [accept_all(one) for one in (sockets[0], sockets[2])]
+        assert sum(map(len, accepted)) == 80
+        for one in (*clients, *[each for some in accepted for each in some]):
             one.close()
+    finally:
+        listener.close()
+
+
+@pytest.mark.skipif(not SPREADS, reason="only Linux spreads connections")
+def test_where_there_are_fewer_fronts_they_accept_what_waits_for_those_that_are_gone() -> None:
+    """Closing a socket resets what waits there, or is about to; so none is, and each front has what is left over."""
+    listener = Listener("127.0.0.1:0")
+    try:
+        one, two, three, four = [listener.sockets(number, 4)[0] for number in (1, 2, 3, 4)]
+        clients = [socket.create_connection(one.getsockname()) for _ in range(40)]
+        assert listener.sockets(1, 2) == [one, three, four]
+        assert listener.sockets(2, 2) == [two, three, four]
+        accepted = [accept_all(each) for each in {*listener.sockets(1, 2), *listener.sockets(2, 2)}]
+        assert sum(map(len, accepted)) == 40
+        assert listener.sockets(3, 3) == [three, four]
+        for each in (*clients, *[each for some in accepted for each in some]):
+            each.close()
     finally:
         listener.close()
 

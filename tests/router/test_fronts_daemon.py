@@ -91,9 +91,15 @@ async def test_a_stop_is_clean_with_fronts_also_where_all_processes_get_the_sign
     assert "Traceback" not in (tmp_path / "router.log").read_text()
 
 
-async def test_a_reload_exchanges_fronts_without_refusing_a_connection(tmp_path: Path) -> None:
-    """More fronts, another limit, then the same config again: whoever connects gets 204, unchanged fronts stay."""
-    with running(tmp_path, ONE_FILE, push="workers: 2") as daemon:
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+async def test_a_reload_exchanges_fronts_without_refusing_a_connection(tmp_path: Path, *, tls: bool) -> None:
+    """More fronts, another limit, fewer: whoever connects gets 204, and what did not change stays."""
+    trust, more, secure = ssl.create_default_context(), "", ""
+    if tls:
+        trust, setting = own_certificate(tmp_path)
+        more, secure = f", {setting}", "s"
+    with running(tmp_path, ONE_FILE, push=f"workers: 2{more}") as daemon:
+        url = daemon.url.replace("http:", f"http{secure}:")
         first = await to_thread.run_sync(wait_ready, daemon)
         stop = anyio.Event()
         lost: list[Exception] = []
@@ -102,11 +108,11 @@ async def test_a_reload_exchanges_fronts_without_refusing_a_connection(tmp_path:
         async def knock() -> None:
             """Connect anew for each result."""
             number = 0
-            async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
+            async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True, ssl=trust)) as session:
                 while not stop.is_set():
                     number += 1
                     try:
-                        async with session.post(daemon.url, data=text(number)) as response:
+                        async with session.post(url, data=text(number)) as response:
                             answered.append(response.status)
                     except aiohttp.ClientError as error:
                         lost.append(error)
@@ -133,6 +139,16 @@ async def test_a_reload_exchanges_fronts_without_refusing_a_connection(tmp_path:
     assert third == fourth
     assert lost == []
     assert set(answered) == {204}
+
+
+def own_certificate(folder: Path) -> tuple[ssl.SSLContext, str]:
+    """Return what a client trusts, and the setting of a server with a new certificate."""
+    authority, trust = trustme.CA(), ssl.create_default_context()
+    authority.configure_trust(trust)
+    certificate = authority.issue_cert("127.0.0.1")
+    (folder / "cert.pem").write_bytes(b"".join(pem.bytes() for pem in certificate.cert_chain_pems))
+    certificate.private_key_pem.write_to_path(folder / "key.pem")
+    return trust, f"tls: {{certificate: {folder}/cert.pem, key: {folder}/key.pem}}"
 
 
 HASTY = ("-c", "from router.fronts import pulse; pulse.SILENCE = 3; from router.cli import main; main()")
@@ -179,16 +195,12 @@ async def test_what_the_journal_cannot_take_is_told_to_the_clients_of_fronts(tmp
 
 
 async def test_fronts_speak_tls_and_say_in_the_log_which_they_are(tmp_path: Path) -> None:
-    authority = trustme.CA()
-    certificate = authority.issue_cert("127.0.0.1")
-    (tmp_path / "cert.pem").write_bytes(b"".join(pem.bytes() for pem in certificate.cert_chain_pems))
-    certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
-    tls = f"workers: 2, tls: {{certificate: {tmp_path}/cert.pem, key: {tmp_path}/key.pem}}"
-    with running(tmp_path, ONE_FILE, push=tls) as daemon:
+    trust, tls = own_certificate(tmp_path)
+    with running(tmp_path, ONE_FILE, push=f"workers: 2, {tls}") as daemon:
         await to_thread.run_sync(wait_ready, daemon)
         async with aiohttp.ClientSession() as session:
             url = daemon.url.replace("http:", "https:")
-            async with session.post(url, data=text(1), ssl=_trusting(authority)) as response:
+            async with session.post(url, data=text(1), ssl=trust) as response:
                 assert response.status == 204
         assert daemon.stop() == 0
     lines = (tmp_path / "router.log").read_text().splitlines()
@@ -196,12 +208,6 @@ async def test_fronts_speak_tls_and_say_in_the_log_which_they_are(tmp_path: Path
         found[1] for line in lines if "listening for pushes" in line and (found := re.search(r'"front":(\d)', line))
     }
     assert fronts == {"1", "2"}
-
-
-def _trusting(authority: trustme.CA) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    return context
 
 
 def test_a_port_that_is_taken_ends_the_start_with_one_line(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
@@ -317,29 +316,17 @@ async def test_who_has_just_connected_when_it_ends_is_served_once(serve: Any, se
         assert service.counted == []
 
 
-async def test_who_waits_to_be_accepted_when_it_ends_is_served_once() -> None:
-    """The listener is another's: when it is closed, what waits in its queue would be cut off."""
-    counted: list[str] = []
-    front = Front(Limits(), route, counted.append)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        async with front.serve("", 0, sockets=[listener.dup()]) as address, anyio.create_task_group() as tasks:
-            clients = [socket.create_connection(address) for _ in range(20)]
-            front.stop()  # before the loop could accept them
-            listener.close()
-
-            async def answer() -> None:
-                while requests := await front.take():
-                    front.answer(requests, accepted())
-
-            tasks.start_soon(answer)
-            for client in clients:
-                client.setblocking(False)
-                await asyncio.get_running_loop().sock_sendall(client, GOOD)
-                head = await asyncio.get_running_loop().sock_recv(client, 1000)
-                assert head.startswith(b"HTTP/1.1 204 ")
-                assert b"Connection: close" in head
-                client.close()
-    assert counted == []
+async def test_deadlines_are_kept_while_it_ends_because_it_was_cancelled() -> None:
+    front = Front(Limits(header_timeout=0.2), route, lambda _: None)
+    taken: list[Request] | None = None
+    with anyio.CancelScope() as scope:
+        async with front.serve("127.0.0.1", 0) as address, await anyio.connect_tcp(*address):
+            await until(lambda: front._connections)
+            scope.cancel()
+            front.stop()
+            with anyio.move_on_after(5, shield=True):
+                taken = await front.take()
+    assert taken == []
 
 
 async def test_who_connects_and_says_nothing_does_not_hold_up_the_end(serve: Any) -> None:

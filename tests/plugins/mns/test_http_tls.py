@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from typing import NamedTuple
 
+import anyio
 import pytest
 import trustme
-from servers.http_front import GOOD, START, Client, Service, serving, until
+from servers.http_front import GOOD, START, Client, Service, route, serving, until
+
+from router_plugins.mns.http import Front, Limits, accepted
 
 pytestmark = pytest.mark.anyio
 
@@ -93,7 +97,29 @@ async def test_a_flood_of_handshakes_is_cut_off_without_a_word(trust: Trust) -> 
         assert service.counted == ["too_many_connections"] * 20
 
 
-async def test_a_stop_cuts_handshakes_off_and_lets_requests_be_answered(trust: Trust) -> None:
+async def test_who_is_in_the_middle_of_a_handshake_when_it_ends_is_served_once(trust: Trust) -> None:
+    """Also where it ends because it was cancelled, as a source does."""
+    front = Front(Limits(), route, lambda _: None)
+    over = False
+    with anyio.CancelScope() as scope:
+        async with front.serve("127.0.0.1", 0, trust.server) as address:
+            client = Client(*await asyncio.open_connection(*address))
+            await until(lambda: front._expected)
+            scope.cancel()
+            front.stop()
+            with anyio.fail_after(5, shield=True):
+                await client.writer.start_tls(trust.client, server_hostname="127.0.0.1")
+                await client.send(GOOD)
+                front.answer(await front.take(), accepted())
+                status, headers, _ = await client.answer()
+                await client.close()
+                assert await front.take() == []
+                over = True
+    assert over
+    assert (status, headers["connection"]) == (204, "close")
+
+
+async def test_a_stop_gives_handshakes_a_moment_and_lets_requests_be_answered(trust: Trust) -> None:
     async with serving(tls=trust.server, hold=True) as service:
         client = await service.connect(ssl=trust.client)
         [slow] = await silent(service, 1)

@@ -12,13 +12,11 @@ from ssl import SSLContext
 from time import monotonic
 
 import anyio
-from anyio.abc import TaskGroup
 
 from router_plugins.mns.http.answers import Answer, refusal
 from router_plugins.mns.http.connection import LINGER, Connection
 from router_plugins.mns.http.limits import Limits
 from router_plugins.mns.http.parser import SLICE, Request, Route
-from router_plugins.mns.http.queued import queued
 from router_plugins.mns.http.tls import listen_tls
 
 _BACKLOG = 1024
@@ -90,21 +88,23 @@ class Front:
                 tls = listen_tls(self, host, port, _BACKLOG, ssl, sockets)
                 address, stop = await listening.enter_async_context(tls)
                 self._stops.append(stop)
-            async with self._open(sockets if ssl is None else ()):
+            async with self._open():
                 yield address
 
     def _connection(self) -> Connection:
         return Connection(self)
 
     @asynccontextmanager
-    async def _open(self, sockets: Sequence[socket]) -> AsyncGenerator[None]:
+    async def _open(self) -> AsyncGenerator[None]:
         """Keep deadlines until the block ends; then clients have a moment to take their last answers."""
         try:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._expire_connections)
-                self._stops.insert(0, partial(self._accept_rest, sockets, tasks))
-                yield
-                tasks.cancel_scope.cancel()
+                expiring = anyio.CancelScope(shield=True)  # also while it ends because it was cancelled
+                tasks.start_soon(self._expire_connections, expiring)
+                try:
+                    yield
+                finally:
+                    expiring.cancel()
         finally:
             self.stop()
             with anyio.move_on_after(LINGER / 2, shield=True):
@@ -121,6 +121,7 @@ class Front:
         """
         if not self._closing:
             self._closing, self.check = True, partial(self._check_last, self.check)
+            self._due |= self._expected
             for stop in self._stops:
                 stop()
         for connection in tuple(self._connections):
@@ -178,6 +179,7 @@ class Front:
         """Expect it no longer: it has joined, or it never will."""
         if connection in self._expected:
             self._expected.discard(connection)
+            self._expect_no_more(connection)
             if not self._closing:
                 self._count("bad_handshake")
 
@@ -217,23 +219,12 @@ class Front:
 
     # While it closes.
 
-    def _accept_rest(self, sockets: Sequence[socket], tasks: TaskGroup) -> None:
-        """Accept what waits at sockets that may have no other front: when they close, it would be cut off."""
-        for client in (client for one in sockets for client in queued(one)):
-            connection = Connection(self)
-            self._due.add(connection)
-            tasks.start_soon(self._welcome, client, connection)
-
-    async def _welcome(self, client: socket, connection: Connection) -> None:
-        try:
-            await asyncio.get_running_loop().connect_accepted_socket(lambda: connection, client)
-        except OSError:  # it is gone already
-            self._expect_no_more(connection)
-
     def _dismiss(self, connection: Connection) -> None:
         """Let a connection end, after one more request if its client is about to send one."""
         if connection.finish():
             self._due.add(connection)
+        else:
+            self._expect_no_more(connection)
 
     def _check_last(self, check: Check | None, request: Request) -> bool:
         """Check a request that came while the front closes, and end its connection behind it."""
@@ -247,16 +238,17 @@ class Front:
             self._due.discard(connection)
             self._arrived.set()
 
-    async def _expire_connections(self) -> None:
+    async def _expire_connections(self, scope: anyio.CancelScope) -> None:
         """Close what is past its deadline, a quarter of the shortest time limit late at most."""
         limits = self.limits
         tick = min(1.0, limits.header_timeout / 4, limits.body_timeout / 4, limits.idle_timeout / 4)
-        while True:
-            await anyio.sleep(tick)
-            now = monotonic()
-            for connection in tuple(self._connections):
-                if connection.deadline <= now:
-                    connection.expire()
+        with scope:
+            while True:
+                await anyio.sleep(tick)
+                now = monotonic()
+                for connection in tuple(self._connections):
+                    if connection.deadline <= now:
+                        connection.expire()
 
     async def _wait_closed(self) -> None:
         """Wait for the connections whose clients still take their last answer."""

@@ -34,7 +34,7 @@ async def listen_tls(
 ) -> AsyncGenerator[tuple[tuple[str, int], Callable[[], None]]]:
     """Accept connections until the block ends, from `given` sockets if there are any.
 
-    Yields the address, and what stops accepting. Stopping cuts off those that are in the middle of a handshake.
+    Yields the address, and what stops accepting; those that are in the middle of a handshake then have a moment for it.
     """
     async with AsyncExitStack() as opened:
         sockets = given
@@ -42,42 +42,56 @@ async def listen_tls(
             made = await anyio.create_tcp_listener(local_host=host, local_port=port, backlog=backlog)
             listener = await opened.enter_async_context(made)
             sockets = [each.extra(SocketAttribute.raw_socket) for each in listener.listeners]  # noqa: S610 - no Django
-        accepting = anyio.CancelScope()
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_accept_all, front, sockets, context, accepting)
-            yield sockets[0].getsockname()[:2], accepting.cancel
+        accepting, shaking = anyio.CancelScope(), anyio.CancelScope(shield=True)
+
+        def stop() -> None:
             accepting.cancel()
+            shaking.deadline = anyio.current_time() + LINGER
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_accept_all, front, sockets, context, accepting, shaking)
+            try:
+                yield sockets[0].getsockname()[:2], stop
+            finally:
+                shaking.cancel()
 
 
 async def _accept_all(
-    front: Front, sockets: Sequence[socket.socket], context: SSLContext, scope: anyio.CancelScope
+    front: Front,
+    sockets: Sequence[socket.socket],
+    context: SSLContext,
+    accepting: anyio.CancelScope,
+    shaking: anyio.CancelScope,
 ) -> None:
-    with scope:
-        async with anyio.create_task_group() as tasks:
-            for each in sockets:
-                tasks.start_soon(_accept, front, each, context, tasks)
+    with shaking:
+        async with anyio.create_task_group() as handshakes:
+            with accepting:
+                async with anyio.create_task_group() as tasks:
+                    for each in sockets:
+                        tasks.start_soon(_accept, front, each, context, handshakes)
 
 
-async def _accept(front: Front, listener: socket.socket, context: SSLContext, tasks: TaskGroup) -> None:
+async def _accept(front: Front, listener: socket.socket, context: SSLContext, handshakes: TaskGroup) -> None:
     """Accept one socket after the other, and close the listening one in the end."""
-    loop = asyncio.get_running_loop()
+    listener.setblocking(False)
     try:
         while True:
+            await anyio.wait_readable(listener)
             try:
-                client, _ = await loop.sock_accept(listener)
-            except ConnectionError:
-                continue  # the client was gone before its turn
+                client, _ = listener.accept()
+            except (BlockingIOError, ConnectionError):
+                continue  # another front was first, or the client was gone before its turn
             except OSError as error:
                 _log.warning("no connection can be accepted now", error=str(error))
                 await anyio.sleep(_NO_ROOM)
                 continue
+            client.setblocking(False)
             connection = Connection(front)
             if front.expect(connection):
-                tasks.start_soon(_shake_hands, front, client, context, connection)
+                handshakes.start_soon(_shake_hands, front, client, context, connection)
             else:
                 client.close()
     finally:
-        loop.remove_reader(listener)  # a cancelled `sock_accept` leaves it (python/cpython#85489)
         listener.close()
 
 
