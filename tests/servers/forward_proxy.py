@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
 from base64 import b64encode
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 
 from yarl import URL
+
+from servers.talking import TalkingServer, length, reset
 
 CHUNK = 65536
 
 
-class ForwardProxy:
+class ForwardProxy(TalkingServer):
     """Passes on what it is sent. `names` are those that it knows, with the ports of 127.0.0.1 that they lead to.
 
     `credentials` are "user:password" that it wants; `refusal` is what it answers to every request instead of passing
@@ -22,37 +20,21 @@ class ForwardProxy:
     """
 
     def __init__(self, names: dict[str, int] | None = None, credentials: str = "", refusal: bytes = b"") -> None:
+        super().__init__()
         self.heads: list[bytes] = []
         """Of the requests that came, CONNECT and others."""
         self.connections = 0
-        self.port = 0
         self.names = names or {}
         self._wanted = b"Basic " + b64encode(credentials.encode()) if credentials else b""
         self._refusal = refusal
-        self._talking: set[asyncio.Task[None]] = set()
 
     @property
     def url(self) -> URL:
         return URL(f"http://127.0.0.1:{self.port}")
 
-    @asynccontextmanager
-    async def running(self) -> AsyncGenerator[None]:
-        server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=2**24)
-        self.port = server.sockets[0].getsockname()[1]
-        try:
-            yield
-        finally:
-            server.close()
-            for task in self._talking:
-                task.cancel()
-            await asyncio.gather(*self._talking, return_exceptions=True)
-
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        self._talking.add(asyncio.ensure_future(self._talk(reader, writer)))
-
-    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection of a client, with one to the destination."""
+        self.connections += 1
         onward: asyncio.StreamWriter | None = None
         back: asyncio.Task[None] | None = None
         try:
@@ -75,7 +57,7 @@ class ForwardProxy:
                     await _copy(reader, onward)
                     return
                 onward.write(_passed_on(head))
-                await _copy_some(reader, onward, _length(head))
+                await _copy_some(reader, onward, length(head))
         except asyncio.IncompleteReadError:
             pass
         except OSError:
@@ -101,10 +83,6 @@ def _passed_on(head: bytes) -> bytes:
     return b"\r\n".join([b"%b %b %b" % (method, URL(target.decode()).raw_path_qs.encode(), version), *kept, b"", b""])
 
 
-def _length(head: bytes) -> int:
-    return int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
-
-
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Pass on what comes until its end, then close the other side as this one was closed."""
     try:
@@ -113,9 +91,7 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             await writer.drain()
         writer.close()
     except ConnectionError:
-        sock = writer.get_extra_info("socket")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        writer.transport.abort()
+        reset(writer)
 
 
 async def _copy_some(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, size: int) -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import ssl
-import struct
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from typing import Any, NamedTuple, Protocol
@@ -16,6 +14,7 @@ from yarl import URL
 
 from router_plugins.http_client import Answer, Requests, posting
 from servers.forward_proxy import ForwardProxy
+from servers.talking import TalkingServer, length, reset
 
 NOTHING = b"HTTP/1.1 204 No Content\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -32,8 +31,7 @@ class Peer:
     async def request(self) -> bytes:
         """Return the body of the next request; raises `IncompleteReadError` at the end of the connection."""
         head = await self.reader.readuntil(b"\r\n\r\n")
-        length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
-        return await self.reader.readexactly(length)
+        return await self.reader.readexactly(length(head))
 
     async def wait_closed(self) -> None:
         """Wait until the client has closed it."""
@@ -45,35 +43,19 @@ class Peer:
 
     def reset(self) -> None:
         """Close it with RST."""
-        sock = self.writer.get_extra_info("socket")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.writer.transport.abort()
+        reset(self.writer)
 
 
-class Server:
+class Server(TalkingServer):
     """Speaks to each connection as its script does; remembers the bodies that came, by connection."""
 
     def __init__(self, script: Callable[[Server, Peer], Coroutine[Any, Any, None]], tls: ssl.SSLContext | None) -> None:
+        super().__init__(tls)
         self.bodies: list[list[bytes]] = []
         self.closed = 0
         """Connections that the client was seen to close."""
-        self.port = 0
         self.scheme = "https" if tls else "http"
         self._script = script
-        self._tls = tls
-        self._talking: set[asyncio.Task[None]] = set()
-
-    @asynccontextmanager
-    async def running(self) -> AsyncGenerator[None]:
-        server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self._tls, limit=2**24)
-        self.port = server.sockets[0].getsockname()[1]
-        try:
-            yield
-        finally:
-            server.close()
-            for task in self._talking:
-                task.cancel()
-            await asyncio.gather(*self._talking, return_exceptions=True)
 
     @property
     def connections(self) -> int:
@@ -85,13 +67,9 @@ class Server:
         self.bodies[peer.number].append(body)
         return body
 
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peer = Peer(len(self.bodies), reader, writer)
         self.bodies.append([])
-        task = asyncio.ensure_future(self._talk(peer))
-        self._talking.add(task)
-
-    async def _talk(self, peer: Peer) -> None:
         try:
             await self._script(self, peer)
         except (asyncio.IncompleteReadError, ConnectionError):
