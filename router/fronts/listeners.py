@@ -32,12 +32,14 @@ class Listener:
         host, _, port = address.rpartition(":")
         self._host, self._port = host.removeprefix("[").removesuffix("]"), int(port)
         self._sockets: dict[int, list[socket.socket]] = {}
+        self._count = 0
 
     def sockets(self, number: int, count: int) -> list[socket.socket]:
         """Return what a front of so many accepts from, its own and those that are left over from when there were more.
 
         Opens its own where they are not open; blocks, and raises `RouterError`.
         """
+        self._count = count
         place = number if SPREADS else 0
         if place not in self._sockets:
             try:
@@ -48,9 +50,14 @@ class Listener:
         return self._sockets[place] + left_over
 
     def drop(self, number: int) -> None:
-        """Close the sockets of a front that does not run: else they are given connections that nobody accepts."""
+        """Close the sockets of a front that does not run: else they are given connections that nobody accepts.
+
+        With the last front's go those that are left over.
+        """
         for one in self._sockets.pop(number, ()) if SPREADS else ():
             one.close()
+        if not any(place <= self._count for place in self._sockets):
+            self.close()
 
     def close(self) -> None:
         """Close them all."""

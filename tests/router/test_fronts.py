@@ -461,6 +461,13 @@ def test_where_there_are_fewer_fronts_they_accept_what_waits_for_those_that_are_
         accepted = [accept_all(each) for each in {*listener.sockets(1, 2), *listener.sockets(2, 2)}]
         assert sum(map(len, accepted)) == 40
         assert listener.sockets(3, 3) == [three, four]
+        listener.drop(1)
+        listener.drop(2)
+        address = three.getsockname()
+        clients.append(socket.create_connection(address))
+        listener.drop(3)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(address)
         for each in (*clients, *[each for some in accepted for each in some]):
             each.close()
     finally:
