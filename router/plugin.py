@@ -60,7 +60,7 @@ class Source(Plugin, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Takes messages in.
 
     One that is `parallel` may run in several processes at once, the fronts: each does `run_on` with what `divided`
-    gives. If it listens, its address (HOST:PORT) is its field `listen`, and each front is given sockets of it.
+    gives. If it listens, its address (HOST:PORT) is its field `listen`, and it is given sockets of it, there or here.
     """
 
     parallel: ClassVar[bool] = False
@@ -79,7 +79,10 @@ class Source(Plugin, frozen=True, kw_only=True, forbid_unknown_fields=True):
         raise NotImplementedError
 
     async def run_on(self, sockets: Sequence[socket], emit: Emit, ready: Callable[[], None], count: Count) -> None:  # noqa: ARG002
-        """Do as `run` does, as one process of several; `sockets` listen already, at the address that is `listen`."""
+        """Do as `run` does, with sockets that listen already at the address that is `listen`, if there are any.
+
+        They are its own, to close; the daemon has copies, so that no client is refused while a source is exchanged.
+        """
         await self.run(emit, ready, count)
 
     def divided(self, processes: int) -> Self:  # noqa: ARG002

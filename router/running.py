@@ -9,6 +9,7 @@ from functools import partial
 import anyio
 import msgspec
 import structlog
+from anyio import to_thread
 
 from router.config.model import Subscription
 from router.config.plan import Planned
@@ -19,8 +20,9 @@ from router.fronts.crew import Crew
 from router.intake import Intake
 from router.journal import Partition, Progress
 from router.journal.replay import Replay
+from router.listeners import Listener
 from router.match import ALWAYS, Routes, parse
-from router.plugin import Decoder, Source
+from router.plugin import Decoder, Emit, Source
 from router.rerun import Past
 from router.retry import Policy
 
@@ -150,12 +152,13 @@ class Subscriber:
 
 
 class Supplier:
-    """A source that runs, here or as a crew of fronts, and what is known of it."""
+    """A source that runs, here or as a crew of fronts, and what is known of it; `listener` is where it listens."""
 
-    def __init__(self, name: str, source: Source, crew: Crew | None = None) -> None:
+    def __init__(self, name: str, source: Source, crew: Crew | None, listener: Listener | None) -> None:
         self.name = name
         self.source = source
         self.crew = crew
+        self._listener = listener
         self._ready = self._started = False
         self.counts: Counter[str] = Counter()
         self._error = ""
@@ -189,13 +192,27 @@ class Supplier:
             if self.crew:
                 await self.crew.run(partial(intake.store, self.name), self._note_ready, self.counts)
             else:
-                await self.source.run(partial(intake.emit, self.name), self._note_ready, self._count)
+                await self._run_here(partial(intake.emit, self.name))
         except Exception as error:
             if must_start and not self._started:
                 raise RouterError(f"sources.{self.name}: {error}") from error
             self._ready = False
             self._error = f"{type(error).__name__}: {error}"
             log.exception("source failed, starting it again", source=self.name)
+
+    async def _run_here(self, emit: Emit) -> None:
+        """Run it in this process, on copies of the sockets, which so stay open when it is exchanged."""
+        listening = await to_thread.run_sync(self._listener.sockets, 1, 1) if self._listener else []
+        sockets = [one.dup() for one in listening]
+        try:
+            await self.source.run_on(sockets, emit, self._note_ready, self._count)
+        except Exception:
+            if self._listener:
+                self._listener.close()  # nobody accepts until it is started again
+            raise
+        finally:
+            for one in sockets:
+                one.close()
 
     def _note_ready(self) -> None:
         self._ready = self._started = True

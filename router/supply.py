@@ -1,4 +1,4 @@
-"""The supply: all sources of the config that run, here or as crews of fronts, and the listeners of those."""
+"""The supply: all sources of the config that run, here or as crews of fronts, and where they listen."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from anyio.abc import TaskGroup
 from router.config.model import Config
 from router.config.plugins import drop_ins
 from router.fronts.crew import FRONT, Command, Crew
-from router.fronts.listeners import Listener
 from router.fronts.wire import VERSION, Hello, Wire
 from router.intake import Intake
+from router.listeners import Listener
 from router.plugin import Decoder, Source
 from router.running import Supplier
 
@@ -30,12 +30,13 @@ class Supply:
         self._listeners: dict[str, Listener] = {}
 
     def start(self, config: Config, *, must_start: bool) -> None:
-        """Run the sources of the config that do not run yet; those of fronts accept where they listened before."""
+        """Run the sources of the config that do not run yet; they accept from the sockets that there were before."""
         self._withdraw(config.sources)
         for name, source in config.sources.items():
             if name not in self.suppliers:
-                crew = self._crew(name, source, config.decoder) if source.workers else None
-                supplier = self.suppliers[name] = Supplier(name, source, crew)
+                listener = self._listener(name, source)
+                crew = self._crew(name, source, config.decoder, listener) if source.workers else None
+                supplier = self.suppliers[name] = Supplier(name, source, crew, listener)
                 self._tasks.start_soon(partial(supplier.run, self._intake, must_start=must_start), name=name)
 
     async def stop(self, names: Sequence[str]) -> None:
@@ -45,7 +46,7 @@ class Supply:
                 stopping.start_soon(self.suppliers.pop(name).stop)
 
     async def end(self) -> None:
-        """Stop them all; fronts end what they have in hand, and nobody else comes."""
+        """Stop them all; they end what they have in hand, and nobody else comes."""
         self._withdraw({})
         await self.stop(list(self.suppliers))
 
@@ -53,17 +54,21 @@ class Supply:
         """Listen no longer where none of these sources does."""
         for name, listener in tuple(self._listeners.items()):
             source = sources.get(name)
-            if not (source and source.workers and _address(source) == listener.address):
+            if source is None or _address(source) != listener.address:
                 listener.close()
                 del self._listeners[name]
 
-    def _crew(self, name: str, source: Source, decoder: Decoder) -> Crew:
+    def _listener(self, name: str, source: Source) -> Listener | None:
+        if address := _address(source):
+            return self._listeners.setdefault(name, Listener(address))
+        return None
+
+    def _crew(self, name: str, source: Source, decoder: Decoder, listener: Listener | None) -> Crew:
         plugins = source.divided(source.workers), decoder
         hello = Hello(VERSION, name, 0, (), drop_ins(plugins), pickle.dumps(plugins))
-        if address := _address(source):
-            self._listeners.setdefault(name, Listener(address))
-        return Crew(hello, Wire(decoder, name), source.workers, self._front, self._listeners.get(name))
+        return Crew(hello, Wire(decoder, name), source.workers, self._front, listener)
 
 
 def _address(source: Source) -> str:
-    return str(getattr(source, "listen", ""))
+    """Return where a source listens that takes sockets; empty for others."""
+    return str(getattr(source, "listen", "")) if source.parallel else ""

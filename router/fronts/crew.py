@@ -26,8 +26,8 @@ from anyio.abc import Process
 from router.errors import RouterError
 from router.fronts.exchange import Exchange, Store
 from router.fronts.link import Link
-from router.fronts.listeners import Listener
 from router.fronts.wire import Hello, Stop, Wire, say
+from router.listeners import Listener
 
 Command: TypeAlias = Sequence[str]
 

@@ -29,9 +29,9 @@ from router.fronts.crew import Crew
 from router.fronts.exchange import Exchange
 from router.fronts.front import Front
 from router.fronts.link import Link
-from router.fronts.listeners import SPREADS, Listener
 from router.fronts.wire import VERSION, Hello, Wire
 from router.intake import decoded
+from router.listeners import SPREADS, Listener
 from router.plugin import Count, Decoder, Emit, Source
 
 pytestmark = pytest.mark.anyio
@@ -416,7 +416,7 @@ async def test_a_front_that_does_not_end_when_told_is_cut_off(tmp_path: Path, mo
 
 def test_a_port_that_somebody_else_listens_on_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where that one shares its port (SO_REUSEPORT): else two routers would take half of each other's pushes."""
-    monkeypatch.setattr("router.fronts.listeners.PATIENCE", 0.1)
+    monkeypatch.setattr("router.listeners.PATIENCE", 0.1)
     with socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)

@@ -93,7 +93,7 @@ async def test_a_stop_is_clean_with_fronts_also_where_all_processes_get_the_sign
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 async def test_a_reload_exchanges_fronts_without_refusing_a_connection(tmp_path: Path, *, tls: bool) -> None:
-    """More fronts, another limit, fewer: whoever connects gets 204, and what did not change stays."""
+    """More fronts, another limit, fewer, none, some: whoever connects gets 204, and what did not change stays."""
     trust, more, secure = ssl.create_default_context(), "", ""
     if tls:
         trust, setting = own_certificate(tmp_path)
@@ -130,11 +130,16 @@ async def test_a_reload_exchanges_fronts_without_refusing_a_connection(tmp_path:
                 tasks.start_soon(knock)
             second = await to_thread.run_sync(reload, "workers: 2", "workers: 3, max_connections: 300")
             third = await to_thread.run_sync(reload, "workers: 3", "workers: 1")
-            before = len(answered)
             fourth = await to_thread.run_sync(reload, "grace: 20s", "grace: 21s")
-            await to_thread.run_sync(wait, lambda: len(answered) > before + 20, "the last front takes nothing")
+            await to_thread.run_sync(wait_more, answered, len(answered) + 20)
+            none = await to_thread.run_sync(reload, "workers: 1", "workers: 0")
+            await to_thread.run_sync(wait_more, answered, len(answered) + 20)
+            await to_thread.run_sync(reload, "max_connections: 300", "max_connections: 200")
+            await to_thread.run_sync(wait_more, answered, len(answered) + 20)
+            some = await to_thread.run_sync(reload, "workers: 0", "workers: 2")
+            await to_thread.run_sync(wait_more, answered, len(answered) + 20)
             stop.set()
-    assert (len(first), len(second), len(third)) == (2, 3, 1)
+    assert (len(first), len(second), len(third), len(none), len(some)) == (2, 3, 1, 0, 2)
     assert not set(first) & set(second)
     assert third == fourth
     assert lost == []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ def wait_ready(daemon: Daemon) -> list[int]:
     return [one["pid"] for one in workers(daemon)]
 
 
-def wait_more(stored: set[int], count: int) -> None:
+def wait_more(stored: Collection[int], count: int) -> None:
     wait(lambda: len(stored) > count, "nothing more is stored")
 
 

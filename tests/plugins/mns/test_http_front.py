@@ -316,6 +316,19 @@ async def test_who_has_just_connected_when_it_ends_is_served_once(serve: Any, se
         assert service.counted == []
 
 
+async def test_who_is_accepted_in_the_moment_it_ends_is_waited_for() -> None:
+    """Before a handshake: the next turn of the loop is too late to be noticed."""
+    front = Front(Limits(), route, lambda _: None)
+    front.stop()
+    connection = Connection(front)
+    assert front.expect(connection)
+    with anyio.move_on_after(BRIEF) as scope:
+        await front.take()
+    assert scope.cancelled_caught
+    front.give_up(connection)
+    assert await front.take() == []
+
+
 async def test_deadlines_are_kept_while_it_ends_because_it_was_cancelled() -> None:
     front = Front(Limits(header_timeout=0.2), route, lambda _: None)
     taken: list[Request] | None = None

@@ -173,6 +173,8 @@ class Front:
             self._count("too_many_connections")
             return False
         self._expected.add(connection)
+        if self._closing:  # it was accepted in the moment of that
+            self._due.add(connection)
         return True
 
     def give_up(self, connection: Connection) -> None:

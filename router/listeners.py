@@ -1,12 +1,13 @@
-"""Listening sockets that outlive the fronts that accept from them.
+"""Listening sockets that outlive the sources and fronts that accept from them.
+
+The daemon keeps them open: what waits in the queue of a front that died, or of a source that is exchanged, is still
+there for its successor. None is closed while its address is served, since Linux resets what waits in its queue, or
+comes in that moment: when there are to be fewer fronts, all of them accept from the sockets of those that are gone.
 
 Each front has its own, all at one address (SO_REUSEPORT), and the system spreads connections over them evenly. One
 socket for all would be taken from by whoever wakes first: of 64 connections to four fronts it gave 1, 12, 23 and 28,
-and once none to one of them; sockets of their own gave 12 to 20. The daemon keeps them open: what waits in the queue
-of a front that died, or is exchanged, is still there for its successor. None is closed while its address is served,
-since Linux resets what waits in its queue, or comes in that moment: when there are to be fewer fronts, all of them
-accept from the sockets of those that are gone. Where SO_REUSEPORT does not spread connections (everywhere but on
-Linux), there is one socket for all.
+and once none to one of them; sockets of their own gave 12 to 20. Where SO_REUSEPORT does not spread connections
+(everywhere but on Linux), there is one socket for all. A source that runs in the daemon is as a single front.
 """
 
 from __future__ import annotations
