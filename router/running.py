@@ -182,6 +182,8 @@ class Supplier:
             with self.scope:
                 while True:
                     await self._try(intake, must_start=must_start)
+                    if self._listener:
+                        self._listener.close()  # nobody accepts until it is started again
                     await anyio.sleep(delay)
                     delay = min(delay * 2, 60.0)
         finally:
@@ -206,10 +208,6 @@ class Supplier:
         sockets = [one.dup() for one in listening]
         try:
             await self.source.run_on(sockets, emit, self._note_ready, self._count)
-        except Exception:
-            if self._listener:
-                self._listener.close()  # nobody accepts until it is started again
-            raise
         finally:
             for one in sockets:
                 one.close()

@@ -126,7 +126,7 @@ class SinkSuite:
         """A destination that is down is `Retry`, never a dead letter, and what was retried is there when it is back."""
         events = make_events(min(destination.sink.batch, 4))
         async with destination.sink.open() as deliver:
-            await _deliver_until_it_works(deliver, make_events(1, start=100))
+            await _deliver_all(deliver, destination.sink, make_events(1, start=100))
             await destination.take_down()
             await _expect_retry(deliver, events)
             await destination.bring_back()

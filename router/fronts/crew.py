@@ -80,12 +80,8 @@ class Crew:
         """Take messages in until cancelled; raises `RouterError` if a front ends before all were ready once."""
         self._started, self._stopping, self._failed = False, anyio.Event(), anyio.Event()
         last = anyio.CancelScope(shield=True)
-        try:
-            for member in self.members:
-                await self._sockets(member)
-        except RouterError:
-            self._close()
-            raise
+        for member in self.members:
+            await self._sockets(member)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._work, last, store, ready, counts)
             try:
@@ -93,13 +89,7 @@ class Crew:
             finally:
                 self._stopping.set()
                 last.deadline = anyio.current_time() + GRACE
-        self._close()
         raise RouterError(self.last_error)
-
-    def _close(self) -> None:
-        """Refuse connections while nobody will accept them for long."""
-        if self._listener:
-            self._listener.close()
 
     async def _work(
         self, scope: anyio.CancelScope, store: Store, ready: Callable[[], None], counts: Counter[str]

@@ -78,7 +78,7 @@ class OneTopic:
     def __init__(self, broker: Broker, topic: str) -> None:
         self.broker = broker
         self.topic = topic
-        self.sink = Kafka(servers=[broker.bootstrap], topic=topic, key="account", request_timeout=0.7)
+        self.sink = Kafka(servers=[broker.bootstrap], topic=topic, key="account", request_timeout=2.0)
 
     async def arrived(self) -> Sequence[str]:
         return ids(await read_back(self.broker, self.topic))
