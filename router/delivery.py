@@ -89,7 +89,13 @@ class Delivery:
         return self.tally.idle
 
     async def run(self) -> None:
-        """Deliver until `stop()`; a sink that cannot be opened is tried again."""
+        """Deliver until `stop()`; a sink that cannot be opened is tried again. At the end it notes what is settled."""
+        try:
+            await self._run()
+        finally:
+            self.tally.note()
+
+    async def _run(self) -> None:
         tries = 0
         while not self._stopping.is_set():
             tries += 1
@@ -173,12 +179,13 @@ class Delivery:
 
     def _prepare(self, chunk: Chunk) -> None:
         """Put what the steps leave of a chunk on the agenda, in batches."""
-        slot = self.tally.take(chunk)
         self.matched += len(chunk.events)
-        prepared = prepare(self._steps, Work(slot, chunk.positions, chunk.events, time.time()))
-        self.tally.leave_out(slot, len(prepared.filtered), prepared.dead)
-        for work in cut(self.policy, prepared.work):
-            self._agenda.add(work)
+        for part in self.tally.unsettled(chunk):
+            slot = self.tally.take(part)
+            prepared = prepare(self._steps, Work(slot, part.positions, part.events, time.time()))
+            self.tally.leave_out(slot, prepared.filtered, prepared.dead)
+            for work in cut(self.policy, prepared.work):
+                self._agenda.add(work)
 
     async def _drive(self, deliver: Deliver, tasks: TaskGroup) -> None:
         """Start a worker for each batch that may be tried, as many at once as the valve allows."""

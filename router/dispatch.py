@@ -195,7 +195,4 @@ class Dispatch:
 
 def _before(chunk: Chunk, until: int) -> Chunk:
     """Leave out what lies from a position on."""
-    if chunk.end <= until:
-        return chunk
-    keep = [(p, e) for p, e in zip(chunk.positions, chunk.events, strict=True) if p < until]
-    return Chunk(until, [p for p, _ in keep], [e for _, e in keep])
+    return chunk if chunk.end <= until else chunk.between(0, until)

@@ -22,7 +22,7 @@ from router.config.plan import Planned, subscriptions
 from router.errors import Reject, RouterError
 from router.event import UNDECODABLE, Event
 from router.intake import event_of
-from router.journal import FIRST, DeadLetter, Ending, Inspection, Parked, Progress, Trouble
+from router.journal import FIRST, DeadLetter, Ending, Inspection, Parked, Progress, Span, Trouble
 from router.match import text_of, why_not
 from router.running import Live
 from router.steps import apply
@@ -111,7 +111,7 @@ class _Report:
         progress = live.progress if live else self._journal.progress.get(planned.name)
         if progress is None:
             return say(fate="unknown", text="the daemon has not run with this subscription yet")
-        if position >= progress.position:
+        if not progress.settled(position):
             return _pending(planned.name, live or Live(progress, progress.position), position)
         if position < progress.since:
             text = f"it came before position {progress.since}, where the present match took effect"
@@ -145,6 +145,9 @@ class _Report:
     def _delivered(self, name: str, progress: Progress, position: int, event: Event) -> Way:
         """Say when it was delivered, as far as that is known; or that it was discarded, which is recorded likewise."""
         record = self._journal.delivered(name, position)
+        above = progress.settled(position)
+        if isinstance(above, Span) and not isinstance(record, Ending):
+            record = above  # what else there is tells of a delivery before it
         if isinstance(record, Ending):
             return _of_ending(name, record)
         known = self._journal.endings(name, progress.since)

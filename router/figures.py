@@ -83,7 +83,7 @@ class Figures:
             filtered=progress.filtered,
             parked=progress.parked,
             dead=progress.dead,
-            pending=end - progress.position,
+            pending=progress.pending(end),
             draining=subscriber.draining,
             alarm=delivery.name in self._alarmed,
             in_flight=valve.in_flight,

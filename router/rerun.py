@@ -47,11 +47,10 @@ class Past(msgspec.Struct, frozen=True):
 class Stretch(Slot):
     """One stretch that is out: `first` is its first position, `positions` are those that go out again."""
 
-    __slots__ = ("first", "gone", "letters", "positions", "waiting")
+    __slots__ = ("gone", "letters", "positions", "waiting")
 
     def __init__(self, first: int, past: Past, kept: Sequence[int], dead: Sequence[DeadLetter]) -> None:
-        super().__init__(past.end, len(kept), 0)
-        self.first = first
+        super().__init__(first, past.end, kept)
         self.dead.extend(dead)
         self.positions = frozenset((*kept, *(letter.position for letter in dead)))
         self.letters = self.positions.intersection(past.letters)

@@ -29,6 +29,13 @@ class Chunk(msgspec.Struct, frozen=True):
     positions: Sequence[int]
     events: Batch
 
+    def between(self, first: int, end: int) -> Chunk:
+        """Leave only what lies at positions from `first` to below `end`."""
+        start, stop = bisect_left(self.positions, first), bisect_left(self.positions, end)
+        if stop - start == len(self.positions):
+            return Chunk(end, self.positions, self.events)
+        return Chunk(end, self.positions[start:stop], self.events[start:stop])
+
 
 class Routed(msgspec.Struct, frozen=True):
     """Events at positions from `first` to below `end`, of `size` bytes: what each route wants of them, if anything."""

@@ -133,14 +133,16 @@ class Subscriber:
         self.feed.until = head
 
     def note_idle(self, head: int) -> None:
-        """Move its mark on if it wants nothing of what came in."""
+        """Note all that it has settled; move its mark on if it wants nothing of what came in."""
         if self.feed.settled and self.delivery.settled:
             self.delivery.skip(min(head, self.feed.until))
+        else:
+            self.delivery.tally.note()
 
     def left(self, head: int) -> int:
         """Return how many events it has not settled, those that are parked included."""
         progress = self.delivery.progress
-        return max(min(head, self.feed.until) - progress.position, 0) + progress.parked
+        return progress.pending(min(head, self.feed.until)) + progress.parked
 
     async def stop(self, grace: float) -> None:
         """End it; what is in flight has the grace to be settled."""

@@ -109,15 +109,7 @@ class Engine:
             progress = Progress(position=first, since=first, pattern=planned.pattern)
         elif old.pattern != planned.pattern:
             dead = self.partition.statistics().dead.get(planned.name, 0)
-            progress = Progress(
-                position=old.position,
-                since=old.position,
-                pattern=planned.pattern,
-                parked=old.parked,
-                dead=dead,
-                carried=old.parked + dead,
-                state=old.state,
-            )
+            progress = old.recount(planned.pattern, dead)
         else:
             return old
         self.partition.commit(planned.name, progress)

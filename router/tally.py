@@ -1,14 +1,14 @@
 """The tally of one subscription: what became of its events, as far as it is settled, and what is committed of that.
 
-Delivery enters results, in any order; whenever the low-water mark moves, the progress is committed, and with it what
-was parked and given up on. The sink's own positions go along only with what they belong to: a chunk that is settled
-whole, or events that are settled one by one. Synchronous.
+Delivery enters results, in any order. The progress is committed whenever the low-water mark moves, something is parked
+or given up on, or what was delivered above the mark has waited for a moment; with it go the sink's own positions, which
+are always those of what is settled. Synchronous.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import structlog
 from msgspec.structs import replace
@@ -22,6 +22,9 @@ from router.routed import Chunk
 from router.settlement import discarded, endings, reborn
 from router.window import Slot, Window
 
+LAZY = 0.5
+"""Seconds that what is settled above the mark may wait to be committed, while more is being settled."""
+
 log = structlog.get_logger("delivery")
 
 
@@ -33,6 +36,7 @@ class Tally:
         self._window = Window(progress)
         self._books = books
         self._marks: dict[str, int] = {}
+        self._noted = 0.0
         self.due = 0.0
         self.reviving = 0
         """Parked events that are being tried."""
@@ -51,7 +55,8 @@ class Tally:
         return self._window.idle
 
     def reset(self) -> None:
-        """Forget what is out: it will be taken again."""
+        """Forget what is out: it will be taken again, but for what is settled."""
+        self.note()
         self._window = Window(self.progress)
         self._marks = {}
         self.reviving = 0
@@ -60,11 +65,15 @@ class Tally:
         """Note the sink's own positions after a call."""
         self._marks.update(marks)
 
-    def take(self, chunk: Chunk) -> Slot:
-        """Open a chunk of the feed."""
-        return self._window.take(chunk.end, len(chunk.events))
+    def unsettled(self, chunk: Chunk) -> Iterator[Chunk]:
+        """Yield the parts of a chunk of the feed that are not settled; each is to be taken before the next one."""
+        return self._window.unsettled(chunk)
 
-    def leave_out(self, slot: Slot, filtered: int, dead: Sequence[DeadLetter]) -> None:
+    def take(self, chunk: Chunk) -> Slot:
+        """Open a chunk of the feed, or a part of it."""
+        return self._window.take(chunk.end, chunk.positions)
+
+    def leave_out(self, slot: Slot, filtered: Sequence[int], dead: Sequence[DeadLetter]) -> None:
         """Note what the steps left out of a chunk, and what they failed on."""
         self.mourn(dead)
         self._window.settle(slot, 0.0, filtered=filtered, dead=dead)
@@ -74,6 +83,12 @@ class Tally:
         change = self._window.advance(time.time())
         if change is not None:
             self._commit(change)
+
+    def note(self) -> bool:
+        """Commit all that is settled, also above the mark; returns whether that changed what is parked."""
+        self._noted = time.monotonic()
+        change = self._window.advance(time.time(), whole=True)
+        return change is not None and self._commit(change, whole=True)
 
     def skip(self, head: int) -> None:
         """Note that nothing up to `head` is wanted; only while idle."""
@@ -89,7 +104,9 @@ class Tally:
             return self.advance_rerun(work.rerun, whole=True)
         if work.slot is not None:
             late = endings(work, delivered, now) if work.reason else ()
-            self._window.settle(work.slot, now, delivered=len(delivered), parked=parked, dead=dead, late=late)
+            self._window.settle(work.slot, now, delivered=delivered, parked=parked, dead=dead, late=late)
+            if parked or dead or time.monotonic() > self._noted + LAZY:
+                return self.note()
             change = self._window.advance(now)
             return change is not None and self._commit(change, whole=True)
         late = endings(work, delivered, now)

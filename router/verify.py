@@ -68,7 +68,8 @@ class Count:
 
     def add(self, position: int, event: Event) -> None:
         """Count an event that matches, if it lies in the range that the progress speaks of and no step drops it."""
-        if self._progress.since <= position < self._progress.position:
+        progress = self._progress
+        if progress.since <= position and (position < progress.position or progress.settled(position)):
             wanted = apply(self._steps, event) is not None  # one that a step fails on is a dead letter
             self._wanted += wanted
             if wanted and self._unconfirmed.get(position) == event.id:
@@ -78,15 +79,14 @@ class Count:
         """Compare what was counted with what the subscription says."""
         progress = self._progress
         said = progress.delivered + progress.parked + progress.dead
-        wanted = self._wanted + progress.carried - progress.left_out
-        covered = progress.position - progress.since + progress.carried
-        complete = tail <= progress.since or progress.since == progress.position
+        wanted = self._wanted + progress.carried - progress.left_out - progress.pending(progress.since)
+        complete = tail <= progress.since or progress.since == progress.furthest
         offenders = self._offenders(tail)
         problem = ""
-        if progress.position > head:
-            problem = f"its position {progress.position} lies beyond the journal's end {head}"
-        elif covered != said + progress.filtered:
-            problem = f"its counters add up to {said + progress.filtered}, not {covered}"
+        if progress.furthest > head:
+            problem = f"its position {progress.furthest} lies beyond the journal's end {head}"
+        elif progress.covered != progress.counted:
+            problem = f"its counters add up to {progress.counted}, not {progress.covered}"
         elif uncounted := self._uncounted():
             problem = uncounted
         elif wrong := [one.number for one in self._replays if one.balance]:
@@ -97,7 +97,7 @@ class Count:
             complete = False  # counted under another match than the config's; the daemon starts a new count
         elif complete and wanted != said:
             problem = (
-                f"at positions {progress.since} to {progress.position - 1} the journal has {wanted} events that it "
+                f"at positions {progress.since} to {progress.furthest - 1} the journal has {wanted} events that it "
                 f"wants, but {said} were delivered, parked or given up on"
             )
         return Balance(
@@ -107,7 +107,7 @@ class Count:
             filtered=progress.filtered,
             parked=progress.parked,
             dead=progress.dead,
-            pending=head - progress.position,
+            pending=progress.pending(head),
             recounted=wanted if complete else None,
             problem=problem,
             offenders=tuple(offenders[:OFFENDERS]),
@@ -124,12 +124,12 @@ class Count:
     def _offenders(self, tail: int) -> list[str]:
         """Return what is parked or dead and should not be, as far as the journal still has the events."""
         progress = self._progress
-        known = max(tail, progress.since) if progress.pattern == self._pattern else progress.position
+        known = max(tail, progress.since) if progress.pattern == self._pattern else progress.furthest
         found: list[str] = []
         for what, held in (("parked", self._held.parked), ("dead", self._held.dead)):
             for position, key in sorted(held.items()):
-                if position >= progress.position:
-                    found.append(f"{key} at {position} is {what}, but all from {progress.position} on is pending")
+                if not progress.settled(position):
+                    found.append(f"{key} at {position} is {what}, but what it has there is pending")
                 elif position >= known and position in self._unconfirmed:
                     found.append(f"{key} at {position} is {what}, but not an event there that it wants")
         return found

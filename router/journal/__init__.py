@@ -9,8 +9,8 @@ What every journal holds (`router.journal.conformance` has the suite):
   a duplicate is answered only when its original is safe, too.
 * Either all of an append is kept, or its caller is told (`Retry`).
 * The follower sees every new event once, in the order of positions, after it is safe.
-* `commit` replaces a subscription's progress, and what is parked or dead, in one transaction, lazily: a crash
-  loses some of the latest progress (events are delivered again), never an event.
+* `commit` replaces a subscription's progress, with what is settled above its mark, and what is parked or dead, in one
+  transaction, lazily: a crash loses some of the latest progress (events are delivered again), never an event.
 * Nothing that an active subscription has not settled is ever deleted; what a running replay has yet to go through
   is, but only when space is short.
 """

@@ -19,6 +19,7 @@ from router.journal import (
     Parked,
     Partition,
     Progress,
+    Span,
 )
 
 
@@ -72,7 +73,8 @@ def trouble(position: int, body: bytes) -> dict[str, Any]:
     }
 
 
-MARK = Progress(position=3, since=1, pattern="p", parked=1, dead=1, state="paused")
+ABOVE = (Span(5, 7, 1.5, 2.5), Span(9, 10, 3.5, 3.5))
+MARK = Progress(position=3, since=1, pattern="p", delivered=3, parked=1, dead=1, state="paused", above=ABOVE)
 TROUBLE = Change(
     dead=[DeadLetter(kind="refused", **trouble(1, b"a"))],
     parked=[Parked(due=9.0, times=4, **trouble(2, b"b"))],

@@ -27,24 +27,7 @@ from router.journal.salvage import is_malformed
 
 log = structlog.get_logger("journal")
 
-VERSION = 6
-_UPGRADES = {
-    1: "ALTER TABLE progress ADD COLUMN left_out INTEGER NOT NULL DEFAULT 0",
-    2: "",
-    3: "",
-    4: """
-    UPDATE progress SET carried = carried + letters - dead, dead = letters
-    FROM (SELECT dead.name AS owner, count(*) AS letters FROM dead GROUP BY owner)
-    WHERE name = owner AND dead < letters
-    """,
-    5: """
-    CREATE TABLE IF NOT EXISTS marks (name TEXT NOT NULL, key TEXT NOT NULL, value INTEGER NOT NULL,
-    PRIMARY KEY (name, key)) WITHOUT ROWID;
-    ALTER TABLE marks ADD COLUMN position INTEGER NOT NULL DEFAULT 0;
-    UPDATE marks SET position = progress.position FROM progress WHERE progress.name = marks.name;
-    """,
-}
-"""What makes a file of an older version one of the next, before the tables that it does not have are made."""
+VERSION = 7
 
 
 class Write(msgspec.Struct, frozen=True):
@@ -117,13 +100,10 @@ class Database:
             self._sql.execute("PRAGMA synchronous=FULL")
             self._sql.execute("PRAGMA cache_size=-16384")
         version = self._one("PRAGMA user_version")
-        while not readonly and version in _UPGRADES:
-            self._sql.executescript(f"BEGIN; {_UPGRADES[version]}; PRAGMA user_version={version + 1}; COMMIT")
-            version += 1
         if version not in (0, VERSION):
-            advice = "the daemon updates it when it starts" if version < VERSION else "use that one"
             raise RouterError(
-                f"{path}: written by another version of the router (schema {version}, not {VERSION}; {advice})"
+                f"{path}: written by another version of the router (schema {version}, not {VERSION}; use that one to"
+                " deliver what it holds, or name another state folder)"
             )
         if not readonly:
             self._sql.executescript("".join(part.SCHEMA for part in (batches, records, prints, deliveries)))

@@ -26,7 +26,7 @@ SHAPES = {
     "batches": "KIRIBB",
     "seen": "KRB",
     "replays": "KTT",
-    "progress": "TIITIIIIITI",
+    "progress": "TIITIIIIITIB",
     "marks": "TTII",
     "parked": "TIBTIIRRBRI",
     "dead": "TIBTIIRRBT",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from typing import Literal, TypeAlias
 
@@ -20,14 +21,39 @@ Its own form is at fault where nobody could decode it, and the destination refus
 """
 
 
-class Progress(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a subscription is: all below `position` is settled or parked, and the counters add up to it.
+PRECISION = 1.0
+"""Seconds within which it is told when an event was delivered, or little more."""
+JUST_NOW = 0.25
+"""Seconds that the mark may come later than a delivery without anything being said about it."""
 
-    `position - since + carried = delivered + filtered + parked + dead`. `since` is where the present pattern took
-    effect and counting began; `pattern` is a digest of all that decides what the subscription wants, so that a change
-    of it starts a new count; `carried` are the events from before that were parked or dead then, and `left_out` those
-    of them that the steps of today leave out (they are among the filtered). `dead` also counts the letters that were
-    discarded since.
+
+class Span(msgspec.Struct, frozen=True):
+    """When events were delivered: those at positions from `first` to below `end`, between two moments (Unix seconds).
+
+    It speaks of those that were delivered at the first try; how the others ended is an `Ending`.
+    """
+
+    first: int
+    end: int
+    begun: float
+    ended: float
+
+    def joined(self, later: Span, within: float) -> Span | None:
+        """Return one for both, if both lie within so many seconds; `later` is the one of later positions."""
+        begun, ended = min(self.begun, later.begun), max(self.ended, later.ended)
+        return Span(self.first, later.end, begun, ended) if ended - begun <= within else None
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a subscription is: all below `position` is settled or parked, and so is what lies in `above`.
+
+    `position` is the low-water mark; `above` are the stretches beyond it, in order, that are settled whole, with when.
+    The counters add up to both: `counted = position - since + carried + spread`, where `counted` is `delivered +
+    filtered + parked + dead`. `since` is where the present pattern took effect and counting began; it lies beyond the
+    mark where some was settled above it then. `pattern` is a digest of all that decides what the subscription wants, so
+    that a change of it starts a new count; `carried` are the events from before `since` that were parked, dead or not
+    settled then, and `left_out` those of them that are not wanted today (they are among the filtered). `dead` also
+    counts the letters that were discarded since.
     """
 
     position: int
@@ -40,6 +66,55 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     carried: int = 0
     state: State = "active"
     left_out: int = 0
+    above: Sequence[Span] = ()
+
+    @property
+    def spread(self) -> int:
+        """How many events are settled above the mark."""
+        return sum(span.end - span.first for span in self.above)
+
+    @property
+    def furthest(self) -> int:
+        """The position after the last event that is settled."""
+        return self.above[-1].end if self.above else self.position
+
+    @property
+    def counted(self) -> int:
+        """What the counters add up to."""
+        return self.delivered + self.filtered + self.parked + self.dead
+
+    @property
+    def covered(self) -> int:
+        """What they must add up to."""
+        return self.position - self.since + self.carried + self.spread
+
+    def pending(self, end: int) -> int:
+        """Return how many events below a position are not settled."""
+        above = sum(min(span.end, end) - span.first for span in self.above if span.first < end)
+        return max(end - self.position - above, 0)
+
+    def settled(self, position: int) -> Span | bool:
+        """Say whether an event is settled; if above the mark, with when."""
+        if position < self.position or not self.above:
+            return position < self.position
+        index = bisect_right(self.above, position, key=lambda span: span.first) - 1
+        return index >= 0 and position < self.above[index].end and self.above[index]
+
+    def recount(self, pattern: str, dead: int) -> Progress:
+        """Return where a subscription goes on whose pattern is another one now; `dead` letters are kept of it.
+
+        What it settled above the mark stays settled. What it has not settled between is carried into the new count.
+        """
+        return Progress(
+            position=self.position,
+            since=self.furthest,
+            pattern=pattern,
+            parked=self.parked,
+            dead=dead,
+            carried=self.parked + dead + self.pending(self.furthest),
+            state=self.state,
+            above=self.above,
+        )
 
 
 class Trouble(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,29 +144,6 @@ class DeadLetter(Trouble, frozen=True, kw_only=True):
     """Given up on, until replayed or discarded."""
 
     kind: Kind
-
-
-PRECISION = 1.0
-"""Seconds within which it is told when an event was delivered, or little more."""
-JUST_NOW = 0.25
-"""Seconds that the mark may come later than a delivery without anything being said about it."""
-
-
-class Span(msgspec.Struct, frozen=True):
-    """When events were delivered: those at positions from `first` to below `end`, between two moments (Unix seconds).
-
-    It speaks of those that were delivered at the first try; how the others ended is an `Ending`.
-    """
-
-    first: int
-    end: int
-    begun: float
-    ended: float
-
-    def joined(self, later: Span, within: float) -> Span | None:
-        """Return one for both, if both lie within so many seconds; `later` is the one of later positions."""
-        begun, ended = min(self.begun, later.begun), max(self.ended, later.ended)
-        return Span(self.first, later.end, begun, ended) if ended - begun <= within else None
 
 
 def join(spans: list[Span], span: Span, within: float) -> None:

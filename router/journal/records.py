@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec.structs import astuple
 
-from router.journal import Change, Progress, Trouble
+from router.journal import Change, Progress, Span, Trouble
 from router.journal.batches import Row, row_of
 from router.journal.replay import Replay
 
@@ -17,7 +17,7 @@ SCHEMA = """
 CREATE TABLE IF NOT EXISTS progress (
     name TEXT PRIMARY KEY, position INTEGER NOT NULL, since INTEGER NOT NULL, pattern TEXT NOT NULL,
     delivered INTEGER NOT NULL, filtered INTEGER NOT NULL, parked INTEGER NOT NULL, dead INTEGER NOT NULL,
-    carried INTEGER NOT NULL, state TEXT NOT NULL, left_out INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
+    carried INTEGER NOT NULL, state TEXT NOT NULL, left_out INTEGER NOT NULL, above BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS parked (
     name TEXT NOT NULL, position INTEGER NOT NULL, id BLOB NOT NULL, reason TEXT NOT NULL, status INTEGER,
     attempts INTEGER NOT NULL, first_try REAL NOT NULL, last_try REAL NOT NULL, event BLOB NOT NULL,
@@ -28,13 +28,14 @@ CREATE TABLE IF NOT EXISTS dead (
     attempts INTEGER NOT NULL, first_try REAL NOT NULL, last_try REAL NOT NULL, event BLOB NOT NULL,
     kind TEXT NOT NULL, PRIMARY KEY (name, position)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS marks (
-    name TEXT NOT NULL, key TEXT NOT NULL, value INTEGER NOT NULL, position INTEGER NOT NULL DEFAULT 0,
+    name TEXT NOT NULL, key TEXT NOT NULL, value INTEGER NOT NULL, position INTEGER NOT NULL,
     PRIMARY KEY (name, key)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS replays (number INTEGER PRIMARY KEY, name TEXT NOT NULL, replay TEXT NOT NULL);
 """
 
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(Row).decode
+_unpack_spans = msgspec.msgpack.Decoder(list[tuple[int, int, float, float]]).decode
 
 
 class Mark(NamedTuple):
@@ -89,7 +90,8 @@ class Records:
 
     def keep(self, name: str, progress: Progress) -> None:
         """Write the progress of a subscription."""
-        row = (name, *astuple(progress))
+        *plain, above = astuple(progress)
+        row = (name, *plain, _pack([astuple(span) for span in above]))
         self._sql.execute(f"INSERT OR REPLACE INTO progress VALUES ({', '.join('?' * len(row))})", row)
 
     def forget(self, name: str) -> None:
@@ -106,7 +108,10 @@ class Records:
         """Return the progress of every subscription that ever had one."""
         fields = Progress.__struct_fields__
         rows = self._sql.execute(f"SELECT name, {', '.join(fields)} FROM progress")
-        return {name: Progress(**dict(zip(fields, values, strict=True))) for name, *values in rows}
+        return {
+            name: Progress(**dict(zip(fields, (*plain, _unpack_above(above)), strict=True)))
+            for name, *plain, above in rows
+        }
 
     def marks(self) -> dict[str, dict[str, Mark]]:
         """Return the positions that sinks keep of themselves, by subscription; those that changed last are last."""
@@ -168,6 +173,10 @@ class Records:
             StoredTrouble(position, key, reason, status, attempts, first, latest, _unpack(event), others)
             for position, key, reason, status, attempts, first, latest, event, *others in rows
         ]
+
+
+def _unpack_above(packed: bytes) -> tuple[Span, ...]:
+    return tuple([Span(*span) for span in _unpack_spans(packed)])
 
 
 def _columns(name: str, trouble: Trouble) -> tuple[str, int, bytes, str, int | None, int, float, float, bytes]:

@@ -245,12 +245,11 @@ def _emptied(first: int, ids: bytes) -> _Batch:
 
 def _imbalance(progress: Progress, end: int, parked: int, dead: int) -> Iterator[str]:
     """Say what does not add up, given how many rows there are."""
-    if not FIRST <= progress.since <= progress.position <= end:
+    places = [progress.position, *(place for span in progress.above for place in (span.first, span.end)), end]
+    if not FIRST <= progress.since <= progress.furthest or places != sorted(places):
         yield f"positions out of order: since {progress.since}, at {progress.position}, the end is {end}"
-    covered = progress.position - progress.since + progress.carried
-    said = progress.delivered + progress.filtered + progress.parked + progress.dead
-    if covered != said:
-        yield f"its counters add up to {said}, not {covered}"
+    if progress.covered != progress.counted:
+        yield f"its counters add up to {progress.counted}, not {progress.covered}"
     if parked != progress.parked:
         yield f"{parked} parked events, but it counts {progress.parked}"
     if dead > progress.dead:

@@ -110,8 +110,7 @@ class Books:
             del self.waiting[position]
         self.waiting |= {one.position: one for one in change.parked}
         self.letters = [d for d in self.letters if d.position not in change.undead] + list(change.dead)
-        counted = progress.delivered + progress.filtered + progress.parked + progress.dead
-        assert progress.position - progress.since + progress.carried == counted
+        assert progress.covered == progress.counted
         assert progress.parked == len(self.waiting)
         assert progress.dead >= len(self.letters) == len({letter.position for letter in self.letters})
         self.progress = progress

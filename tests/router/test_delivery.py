@@ -475,6 +475,35 @@ async def test_a_sinks_own_positions_are_committed_with_the_mark_that_they_belon
     assert opened == [{}, {"tape": 6}]
 
 
+async def test_one_event_that_waits_keeps_no_other_from_being_known_as_delivered(clock: None) -> None:
+    """What is settled above the mark is committed while more is, at least each second when somebody looks."""
+    slow = event(b"a").id
+    sink = Scripted(calls=[], answer=lambda batch: Retry("busy", 50.0) if batch[0].id == slow else None)
+    books = Books(*(chunk(i * 5 + 1, "abcde" if not i else f"{i:05}") for i in range(6)))
+    async with running(delivery(sink, books, Policy(batch=1, in_flight=4))) as subject:
+        await anyio.sleep(1)
+        subject.tally.note()
+        assert (books.progress.delivered, books.progress.pending(31)) == (29, 1)
+        assert [(span.first, span.end) for span in books.progress.above] == [(2, 6), (6, 31)]
+
+
+async def test_what_was_settled_is_not_sent_again_after_a_stop_in_the_middle() -> None:
+    """However many are out: what was settled is committed when it ends, also when it is cut short."""
+    sink = Scripted(calls=[], takes=0.1)
+    books = Books(chunk(1, "abcdefghij"))
+    policy = Policy(batch=1, in_flight=1, rate=5.0)
+    async with running(delivery(sink, books, policy)):
+        await anyio.sleep(0.95)
+    first = sink.batches
+    assert books.progress.delivered == len(first) == 4
+    sink.calls.clear()
+    books.chunks.append(chunk(1, "abcdefghij"))
+    async with running(delivery(sink, books, policy)):
+        await anyio.sleep(10)
+    assert [*first, *sink.batches] == [[one] for one in ids("abcdefghij")]
+    assert (books.progress.position, books.progress.delivered) == (11, 10)
+
+
 class Reel(Sink, frozen=True, kw_only=True):
     """Keeps what it gets, cut back to its mark whenever it is opened."""
 
@@ -493,14 +522,15 @@ class Reel(Sink, frozen=True, kw_only=True):
         yield place
 
 
-async def test_a_pause_amid_a_chunk_does_not_commit_half_of_it(clock: None) -> None:
-    """Or after a crash that half would be kept, and come again."""
+async def test_a_pause_amid_a_chunk_commits_the_half_that_is_settled_with_the_sinks_positions(clock: None) -> None:
+    """Or after a crash that half would be kept, and come again; and the other half would be missing."""
     books, sink = Books(chunk(1, "abcdef")), Reel(reel=[])
     policy = Policy(batch=2, ordered=True, single=True)
     async with running(delivery(sink, books, policy)) as subject:
         await anyio.sleep(1.5)
         subject.turn("paused")
-        assert (books.progress.position, books.marked) == (1, {})
+        assert (books.progress.delivered, books.progress.pending(7), books.marked) == (2, 4, {"reel": 2})
+        assert [(span.first, span.end) for span in books.progress.above] == [(1, 3)]
     books.chunks.append(chunk(1, "abcdef"))
     async with running(delivery(sink, books, policy)) as subject:
         subject.turn("active")
@@ -520,7 +550,7 @@ async def test_a_dead_letter_that_is_replayed_does_not_come_between_the_batches_
         await anyio.sleep(0.5)
         subject.replay([letter], per_second=1.0)
         await anyio.sleep(1)
-        assert (books.progress.position, books.marked) == (2, {})
+        assert (books.progress.position, books.progress.delivered, books.marked) == (2, 2, {"reel": 2})
         await anyio.sleep(10)
     assert sink.reel in (ids("abcd") + ids("ef") + ids("z"), ids("abcd") + ids("z") + ids("ef"))
     assert (books.progress.delivered, books.progress.dead, books.marked) == (7, 0, {"reel": 7})

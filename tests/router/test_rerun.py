@@ -149,11 +149,17 @@ class Machine(RuleBasedStateMachine):
         positions = [p for p in range(self.fed, self.head) if p % 3]
         chunk = Chunk(self.head, positions, [self.books.journal[p] for p in positions])
         self.fed = self.head
-        slot = self.tally.take(chunk)
-        for start in range(0, len(positions), self.policy.batch):
-            stop = start + self.policy.batch
-            self.out.append(Work(slot, positions[start:stop], chunk.events[start:stop], 0.0))
+        for part in self.tally.unsettled(chunk):
+            slot = self.tally.take(part)
+            for start in range(0, len(part.positions), self.policy.batch):
+                stop = start + self.policy.batch
+                self.out.append(Work(slot, part.positions[start:stop], part.events[start:stop], 0.0))
         self.tally.advance()
+
+    @rule()
+    def note(self) -> None:
+        """Let a second go by."""
+        self.tally.note()
 
     @precondition(lambda self: self.out)
     @rule(data=st.data())

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from router.errors import ConfigError, Retry, RouterError
 from router.event import UNDECODABLE
-from router.journal import FIRST, Change, DeadLetter, Journal, Partition, Progress
+from router.journal import FIRST, Change, Journal, Partition
 from router.journal.conformance import DurableJournalSuite, JournalSuite, event, restore, settled
 from router.journal.conformance_replays import RUNNING, DurableReplaySuite, ReplaySuite
 from router.journal.database import Database, Write
@@ -249,29 +249,20 @@ async def test_an_append_returns_only_after_its_commit_and_a_commit_is_synced(
     assert set(settings) == {("wal", 2)}
 
 
-async def test_a_file_of_the_version_before_goes_on(tmp_path: Path) -> None:
-    """With the progress of its subscriptions; dead letters of a pattern before are counted from now on."""
-    letter = DeadLetter(
-        position=1, event=event(b"a"), reason="", status=None, attempts=1, first_try=1.0, last_try=1.0, kind="refused"
-    )
+async def test_a_file_of_another_version_is_refused_with_a_clear_word(tmp_path: Path) -> None:
+    """Nothing was released that wrote one; and it is not changed."""
     async with SqliteJournal().open(tmp_path, restore) as partition:
         await partition.append([event(b"a")])
-        partition.commit("d/s", settled(2), Change(marks={"file": 7}))
-        partition.commit("d/t", Progress(position=2, since=2, pattern="new"), Change(dead=[letter]))
     with sqlite3.connect(tmp_path / "journal.db") as sql:
-        sql.execute("ALTER TABLE progress DROP COLUMN left_out")
-        sql.execute("ALTER TABLE marks DROP COLUMN position")
-        sql.execute("PRAGMA user_version=1")
+        sql.execute("PRAGMA user_version=6")
     sql.close()
-    with pytest.raises(RouterError, match="schema 1"):
+    before = (tmp_path / "journal.db").read_bytes()
+    with pytest.raises(RouterError, match="schema 6, not 7"):
+        async with SqliteJournal().open(tmp_path, restore):
+            pass
+    with pytest.raises(RouterError, match="another state folder"):
         Database(tmp_path / "journal.db", readonly=True)
-    async with SqliteJournal().open(tmp_path, restore) as partition:
-        assert partition.progress("d/s") == settled(2)
-        assert partition.progress("d/t") == Progress(position=2, since=2, pattern="new", dead=1, carried=1)
-        assert partition.marks("d/s") == {"file": 7}
-        partition.commit("d/s", replace(settled(2), left_out=1))
-    async with SqliteJournal().open(tmp_path, restore) as partition:
-        assert partition.progress("d/s") == replace(settled(2), left_out=1)
+    assert (tmp_path / "journal.db").read_bytes() == before
 
 
 async def test_a_writer_that_ends_leaves_nobody_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
