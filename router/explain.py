@@ -166,7 +166,7 @@ class _Report:
 
 def _pending(name: str, live: Live, position: int) -> Way:
     progress = live.progress
-    ahead = position - progress.position
+    ahead = progress.pending(position)
     waits = {"paused": "; the subscription is paused", "gone": "; its destination is gone (410) until it is resumed"}
     where = f"at most {ahead} events are before it{waits.get(progress.state, '')}"
     if live.breaker != "closed":

@@ -188,6 +188,7 @@ class Engine:
 
     async def explain(self, key: str, limit: int) -> Explanation:
         """Say what became of the newest events that a key names; one search at a time, in a thread."""
+        self.note_idle()
         now = {name: one.live for name, one in self._subscribers.items()}
         with suppress(Retry):  # a journal that cannot write now is still worth reading
             await self.partition.flush()

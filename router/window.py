@@ -244,11 +244,12 @@ class Window:
 
     def _above(self) -> tuple[Span, ...]:
         """Return what is settled above the mark, as far as it was counted, or was settled in an earlier life."""
-        above = [span for slot in self._slots for span in slot.stretches]
-        if len(above) > MOST:
-            every, above = above, []
-            for span in every:
-                join(above, span, math.inf if above and above[-1].end == span.first else -1.0)
+        every = [span for slot in self._slots for span in slot.stretches]
+        if len(every) <= MOST:
+            return (*every, *self._before)
+        above: list[Span] = []
+        for span in every:
+            join(above, span, math.inf if above and above[-1].end == span.first else -1.0)
         return (*above, *self._before)
 
     def revive(

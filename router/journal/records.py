@@ -106,11 +106,11 @@ class Records:
 
     def progress(self) -> dict[str, Progress]:
         """Return the progress of every subscription that ever had one."""
-        fields = Progress.__struct_fields__
-        rows = self._sql.execute(f"SELECT name, {', '.join(fields)} FROM progress")
+        *fields, _ = Progress.__struct_fields__
+        rows = self._sql.execute(f"SELECT name, {', '.join(fields)}, above FROM progress")
         return {
-            name: Progress(**dict(zip(fields, (*plain, _unpack_above(above)), strict=True)))
-            for name, *plain, above in rows
+            name: Progress(**dict(zip(fields, values, strict=True)), above=_unpack_above(above))
+            for name, *values, above in rows
         }
 
     def marks(self) -> dict[str, dict[str, Mark]]:
