@@ -19,13 +19,15 @@ class RouterError(Exception):
 class Retry(RouterError):
     """Say that it did not work now and is worth another try.
 
-    `reason` is for people; `after` is the number of seconds that the other side asked to wait.
+    `reason` is for people; `after` is the number of seconds that the other side asked to wait. `detail` is for our own
+    log alone: it may name what strangers need not know.
     """
 
-    def __init__(self, reason: str, after: float | None = None) -> None:
+    def __init__(self, reason: str, after: float | None = None, *, detail: str = "") -> None:
         super().__init__(reason)
         self.reason = reason
         self.after = after
+        self.detail = detail
 
 
 class Reject(RouterError):

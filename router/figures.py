@@ -11,7 +11,7 @@ import structlog
 from router.admin.status import FrontStatus, SourceStatus, Status, SubscriptionStatus
 from router.delivery import Delivery
 from router.intake import Intake
-from router.journal import Partition
+from router.journal import LEVELS, Partition, holding
 from router.running import Subscriber, Supplier
 
 log = structlog.get_logger("service")
@@ -25,6 +25,7 @@ class Figures:
         self._intake = intake
         self._stored: dict[str, float] = {}
         self._alarmed: set[str] = set()
+        self._level = 0
 
     async def note_oldest(self, subscribers: Mapping[str, Subscriber]) -> None:
         """Look up when the oldest pending event of each subscription was stored."""
@@ -34,7 +35,8 @@ class Figures:
         self._stored = {name: at for name, at in zip(waiting, stored, strict=True) if at is not None}
 
     def sound_alarms(self, subscribers: Mapping[str, Subscriber]) -> None:
-        """Say in the log of which subscriptions an event waits for too long, once, and when it no longer does."""
+        """Say in the log, once, when the journal fills up or an event waits for too long, and when no longer."""
+        self._sound_level()
         for name, one in subscribers.items():
             age = self._age(one.delivery)
             late = age > one.planned.subscription.delivery.alarm_after
@@ -48,6 +50,16 @@ class Figures:
             else:
                 log.warning("alarm over", subscription=name)
         self._alarmed &= subscribers.keys()
+
+    def _sound_level(self) -> None:
+        journal = self._partition.statistics()
+        before, self._level = self._level, journal.level
+        if self._level > before:
+            said = {"percent": self._level, "held": journal.held, "quota": journal.quota}
+            by = holding(self._partition.holders())
+            (log.error if self._level == LEVELS[-1] else log.warning)("the journal fills up", **said, by=by)
+        elif before and not self._level:
+            log.warning("the journal has room again", held=journal.held, quota=journal.quota)
 
     def status(self, suppliers: Mapping[str, Supplier], subscribers: Mapping[str, Subscriber]) -> Status:
         """Return a snapshot of everything that an operator asks for first."""

@@ -115,6 +115,12 @@ def _of_journal(journal: Statistics) -> Iterator[Metric]:
     yield _gauge("router_journal_tail", "The oldest position still kept.", journal.tail)
     yield _gauge("router_journal_size_bytes", "What the journal takes on disk.", journal.bytes)
     yield _gauge("router_journal_quota_bytes", "What the journal may take on disk.", journal.quota)
+    yield _gauge("router_journal_held_bytes", "What of that may not be deleted: somebody needs it.", journal.held)
+    yield _gauge(
+        "router_journal_held_percent",
+        "The highest of 70, 85 and 95 percent of the quota that is held; 0 below.",
+        journal.level,
+    )
     yield _gauge("router_journal_failing", "1 while the journal cannot be written.", bool(journal.failing))
     yield _gauge("router_journal_full", "1 while intake is refused because the quota is reached.", journal.full)
     yield _counter("router_journal_commits", "Transactions written.", [((), journal.commits)])

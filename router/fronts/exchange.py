@@ -117,5 +117,5 @@ class Exchange:
         try:
             await self._store(events[0] if len(events) == 1 else list(chain.from_iterable(events)), unknown)
         except Retry as error:
-            return Refused(numbers, error.reason, error.after)
+            return Refused(numbers, error.reason, error.after, error.detail)
         return Done(numbers)

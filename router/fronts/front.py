@@ -122,7 +122,9 @@ class Front:
                 continue
             for number in said.numbers:
                 if one := self._sent.get(number):
-                    one.error = Retry(said.reason, said.after) if isinstance(said, Refused) else None
+                    one.error = (
+                        Retry(said.reason, said.after, detail=said.detail) if isinstance(said, Refused) else None
+                    )
                     one.answered.set()
 
     def _count(self, what: str) -> None:

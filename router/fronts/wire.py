@@ -16,7 +16,7 @@ from router.event import Event, Message, UndecodableFields
 from router.intake import undecodable
 from router.plugin import Decoder
 
-VERSION = 2
+VERSION = 3
 """Of all this. A front started after an upgrade of the files may be another version than the daemon."""
 
 
@@ -85,6 +85,7 @@ class Refused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):
     numbers: Sequence[int]
     reason: str
     after: float | None
+    detail: str = ""
 
 
 class Stop(msgspec.Struct, frozen=True, array_like=True, tag="stop"):

@@ -41,12 +41,13 @@ from router.journal.progress import (
 )
 from router.journal.replay import Replay
 from router.journal.report import CheckReport, Repair
-from router.latency import Latencies
+from router.journal.statistics import LEVELS, Holder, Statistics, holding
 from router.plugin import Plugin
 
 __all__ = [
     "FIRST",
     "JUST_NOW",
+    "LEVELS",
     "NOTHING",
     "Change",
     "DeadLetter",
@@ -54,6 +55,7 @@ __all__ = [
     "Endings",
     "Follower",
     "Held",
+    "Holder",
     "Inspection",
     "Journal",
     "Kind",
@@ -66,6 +68,7 @@ __all__ = [
     "State",
     "Statistics",
     "Trouble",
+    "holding",
 ]
 
 FIRST = 1
@@ -82,26 +85,6 @@ class Segment(msgspec.Struct, frozen=True):
     def end(self) -> int:
         """The position after the last event."""
         return self.first + len(self.events)
-
-
-class Statistics(msgspec.Struct, frozen=True, kw_only=True):
-    """What a journal knows of itself.
-
-    `bytes` is what it takes on disk of its `quota`; 0 and 0 in memory. `repeated` are the duplicates by source. While
-    nothing can be written `failing` says why.
-    """
-
-    head: int
-    tail: int
-    duplicates: int
-    commits: int
-    bytes: int
-    quota: int
-    full: bool
-    dead: dict[str, int]
-    failing: str = ""
-    repeated: dict[str, int] = {}
-    commit_seconds: Latencies = Latencies()
 
 
 Restore: TypeAlias = Callable[[Message, str, str], Event]
@@ -137,6 +120,14 @@ class Partition(Protocol):
 
     async def append(self, events: Sequence[Event]) -> None:
         """Make the events safe; raises `Retry` when they could not be."""
+        ...
+
+    def holders(self) -> Sequence[Holder]:
+        """Return which subscriptions hold how much of the journal, most first."""
+        ...
+
+    def last(self, size: int) -> int:
+        """Return the position from which on the events take no more than about so many bytes."""
         ...
 
     async def read(self, position: int, limit: int) -> Segment:

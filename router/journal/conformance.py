@@ -186,6 +186,22 @@ class JournalSuite:
             assert not await partition.dead_letters("d/s", 0, 10)
             assert not partition.marks("d/s")
 
+    async def test_it_is_known_who_holds_how_much_of_it(self, tmp_path: Path) -> None:
+        """P4: most first; and where the last so many bytes begin, so that somebody's backlog can be bounded."""
+        async with self.opened(tmp_path) as partition:
+            for i in range(20):
+                await partition.append([event(b"x" * 1000, name=f"{i}")])
+            partition.commit("d/ahead", settled(partition.head - 2))
+            partition.commit("d/done", settled(partition.head))
+            partition.commit("d/behind", settled(FIRST))
+            partition.activate(["d/ahead", "d/done", "d/behind"])
+            behind, ahead = partition.holders()
+            assert (behind.name, behind.position, ahead.name) == ("d/behind", FIRST, "d/ahead")
+            assert 20_000 <= behind.bytes < 40_000
+            assert 1_000 <= ahead.bytes <= behind.bytes / 5
+            assert partition.last(10 * behind.bytes) == FIRST
+            assert FIRST < partition.last(behind.bytes // 2) < partition.head
+
     async def test_a_full_journal_refuses_and_recovers(self, tmp_path: Path) -> None:
         """P4: `Retry` while all of it is needed; when it is settled, intake goes on and nothing is lost."""
         async with self.opened(tmp_path, small=True) as partition:

@@ -61,6 +61,11 @@ class Ledger:
         return list(self._progress)
 
     @property
+    def needed(self) -> dict[str, int]:
+        """From which position on each subscription needs the events."""
+        return {n: p.position for n, p in self._progress.items() if n in self._active}
+
+    @property
     def settled(self) -> int:
         """The position below which no active subscription needs anything; 0 if none is active."""
         return min((p.position for n, p in self._progress.items() if n in self._active), default=0)

@@ -17,6 +17,7 @@ from router.journal import (
     DeadLetter,
     Follower,
     Held,
+    Holder,
     Inspection,
     Journal,
     Parked,
@@ -96,6 +97,20 @@ class _MemoryPartition:
         self._commits += 1
         if self._follower:
             self._follower(segment)
+
+    def holders(self) -> Sequence[Holder]:
+        needed = {n: p.position for n, p in self._progress.items() if n in self._active}
+        held = [Holder(n, p, self._size(p)) for n, p in needed.items() if p < self.head]
+        return sorted(held, key=lambda one: -one.bytes)
+
+    def last(self, size: int) -> int:
+        position = self.head
+        while position > self._tail and (size := size - len(self._events[position - 1 - self._tail].raw)) >= 0:
+            position -= 1
+        return position
+
+    def _size(self, position: int) -> int:
+        return sum(len(event.raw) for event in self._events[max(position - self._tail, 0) :])
 
     async def read(self, position: int, limit: int) -> Segment:
         first = max(position, self._tail)

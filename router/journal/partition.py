@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar, TypeVarTuple
 
@@ -17,11 +18,13 @@ from router.journal import (
     DeadLetter,
     Follower,
     Held,
+    Holder,
     Parked,
     Progress,
     Restore,
     Segment,
     Statistics,
+    holding,
 )
 from router.journal.database import Database
 from router.journal.inspection import trouble_of
@@ -43,6 +46,8 @@ class SqlitePartition:
         self._reader = reader
         self._restore = restore
         self._read_limiter = anyio.CapacityLimiter(1)
+        self._holding_now = ""
+        self._holding_until = 0.0
 
     @property
     def head(self) -> int:
@@ -61,12 +66,32 @@ class SqlitePartition:
     async def append(self, events: Sequence[Event]) -> None:
         """Make the events safe; raises `Retry` when they could not be."""
         if self._writer.full:
-            raise Retry(f"the journal is at its quota of {self._writer.limits.quota} bytes", 5.0)
+            raise Retry(
+                f"the journal is at its quota of {self._writer.limits.quota} bytes", 5.0, detail=self._holding()
+            )
         await self._writer.append(events)
 
     async def flush(self) -> None:
         """Make all progress durable; raises `Retry` when it could not be."""
         await self._writer.append(())
+
+    def holders(self) -> Sequence[Holder]:
+        """Return which subscriptions hold how much of the journal, most first."""
+        sizes, head = self._writer.sizes, self.head
+        held = [Holder(n, p, sizes.since(p)) for n, p in self._ledger.needed.items() if p < head]
+        return sorted(held, key=lambda one: -one.bytes)
+
+    def last(self, size: int) -> int:
+        """Return the position from which on the events take no more than about so many bytes."""
+        return self._writer.sizes.last(size)
+
+    def _holding(self) -> str:
+        """Say whose events hold the space; looked up once a second, however many are refused."""
+        now = time.monotonic()
+        if now >= self._holding_until:
+            self._holding_until = now + 1.0
+            self._holding_now = holding(self.holders())
+        return self._holding_now
 
     async def read(self, position: int, limit: int) -> Segment:
         """Return about `limit` events from `position` on."""
@@ -161,6 +186,7 @@ class SqlitePartition:
             commits=writer.commits,
             bytes=writer.used,
             quota=writer.limits.quota,
+            held=writer.held,
             full=writer.full,
             failing=writer.failing,
             dead=self._ledger.dead,

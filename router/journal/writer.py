@@ -27,6 +27,7 @@ from router.journal.database import Database, Write
 from router.journal.duplicates import DuplicateWindow, keyed
 from router.journal.housekeeping import HURRY, Housekeeping, Limits
 from router.journal.ledger import Ledger, Unwritten
+from router.journal.sizes import Sizes
 from router.latency import Latencies, Latency
 from router.worker import Worker
 
@@ -76,6 +77,7 @@ class Writer:
         self.tail = database.tail()
         self.used = database.used()
         """Bytes that the journal takes."""
+        self.sizes = Sizes(self.tail, self.head, self.used if self.head > self.tail else 0)
         self.busy = False
         """Whether a commit is under way."""
         self.failing = ""
@@ -113,6 +115,12 @@ class Writer:
     def owing(self) -> bool:
         """Whether there is something to write that nobody waits for; a try, if the last one failed."""
         return self._ledger.dirty or self.full or self._housekeeping.more or self._window.owing or bool(self.failing)
+
+    @property
+    def held(self) -> int:
+        """Bytes that may not be deleted: events that somebody needs, and what is parked and dead."""
+        sizes = self.sizes
+        return self.used - max(sizes.up_to(self._ledger.settled) - sizes.up_to(self.tail), 0)
 
     def commit_seconds(self) -> Latencies:
         """Return how long the commits took."""
@@ -203,6 +211,8 @@ class Writer:
             self.busy = False
         self._latency.observe(time.monotonic() - started)
         self.used, self.tail = swept or (self.used + len(write.body) + len(write.ids), self.tail)
+        if swept:
+            self.sizes.forget(self.tail)
         self._window.stored(write.sealed)
         self.commits += 1
         if group.repeated:
@@ -210,6 +220,7 @@ class Writer:
         if group.fresh:
             segment = Segment(self.head, list(group.fresh.values()))
             self.head = segment.end
+            self.sizes.add(self.head, len(write.body) + len(write.ids))
             self._remember(write.first, list(group.fresh), write.received)
             if self.follower:
                 self.follower(segment)

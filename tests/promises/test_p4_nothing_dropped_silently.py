@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import resource
 import sqlite3
 from pathlib import Path
@@ -182,6 +184,54 @@ async def test_a_full_journal_refuses_with_503_and_intake_resumes_by_itself(tmp_
             await anyio.to_thread.run_sync(daemon.wait_settled)
     assert set(again.values()) == {204}
     assert got == {str(n) for n, s in {**answered, **again}.items() if s == 204}
+
+
+async def test_a_journal_that_fills_up_warns_in_time_and_a_refusal_says_whose_events_hold_the_space(
+    tmp_path: Path,
+) -> None:
+    """At 70, 85 and 95 percent; what is settled and only kept does not count. Strangers are not told names."""
+    departments = f"""
+  a:
+    accounts: ["*"]
+    subscriptions:
+      dead: {{to: {{type: webhook, url: "http://127.0.0.1:{free_port()}/"}}}}
+      file: {{to: {{type: file, path: "{{out}}/all.jsonl"}}}}
+"""
+
+    def logged(event: str) -> list[dict[str, Any]]:
+        lines = (tmp_path / "router.log").read_text().splitlines()
+        return [line for line in map(json.loads, lines) if line["event"] == event]
+
+    with running(tmp_path, departments, top="journal: {quota: 1MiB}") as daemon:
+        numbers = itertools.count()
+
+        async def fill(percent: int) -> None:
+            while True:
+                journal = (await anyio.to_thread.run_sync(daemon.status))["journal"]
+                if 100 * journal["held"] >= percent * journal["quota"]:
+                    return
+                async with aiohttp.ClientSession() as session:
+                    body = text(next(numbers), err_msg="x" * 20_000)
+                    assert (await session.post(daemon.url, data=body)).status == 204
+
+        for level in (70, 85, 95):
+            await fill(level)
+            with anyio.fail_after(10):
+                while [line["percent"] for line in logged("the journal fills up")][-1:] != [level]:
+                    await anyio.sleep(0.05)
+        await fill(100)
+        async with aiohttp.ClientSession() as session:
+            async with session.post(daemon.url, data=text(9999)) as response:
+                refused = (response.status, await response.text())
+            async with session.get(f"http://127.0.0.1:{daemon.admin}/metrics") as response:
+                metrics = await response.text()
+    warnings = logged("the journal fills up")
+    assert [(line["percent"], line["level"]) for line in warnings] == [(70, "warning"), (85, "warning"), (95, "error")]
+    assert all(line["by"].startswith("held by a/dead (") for line in warnings)
+    assert "router_journal_held_percent 95.0" in metrics
+    (said,) = logged("push refused")
+    assert said["detail"].startswith("held by a/dead (1.0 MiB since position 1)")
+    assert (refused[0], "a/dead" in refused[1]) == (503, False)
 
 
 async def test_a_disk_that_cannot_be_written_refuses_with_503_and_intake_resumes_by_itself(tmp_path: Path) -> None:

@@ -173,7 +173,7 @@ class Drain:
             async with self._leases.held(handles):
                 await self._emit([self._message(message) for message in messages])
         except Retry as error:
-            self._complain("unavailable", reason=error.reason)
+            self._complain("unavailable", reason=error.reason, detail=error.detail)
             return self._manner.slow_retry if error.after is None else error.after
         await safe.send(handles)
         return 0.0

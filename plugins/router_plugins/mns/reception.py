@@ -83,7 +83,7 @@ class Reception:
             await self._emit([_message(request) for request in requests])
         except Retry as error:
             for request in requests:
-                self._complain("unavailable", reason=error.reason, peer=request.peer)
+                self._complain("unavailable", reason=error.reason, detail=error.detail, peer=request.peer)
             later = refusal(HTTPStatus.SERVICE_UNAVAILABLE, error.reason, retry_after=error.after or 1.0)
             self._front.answer(requests, later)
         else:

@@ -42,7 +42,16 @@ SUBSCRIPTION = SubscriptionStatus(
 STATUS = Status(
     ready=True,
     journal=Statistics(
-        head=22, tail=1, duplicates=2, commits=7, bytes=4096, quota=8192, full=False, dead={"a/x": 3}, repeated={"p": 2}
+        head=22,
+        tail=1,
+        duplicates=2,
+        commits=7,
+        bytes=4096,
+        quota=8192,
+        held=4000,
+        full=False,
+        dead={"a/x": 3},
+        repeated={"p": 2},
     ),
     undecodable=1,
     sources={"p": SourceStatus(ready=True, received=24, counts={"bad_signature": 5})},
