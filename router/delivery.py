@@ -194,7 +194,8 @@ class Delivery:
     @property
     def _has_room(self) -> bool:
         agenda = self._agenda
-        taken = agenda.open - min(agenda.waiting, WAITING) - min(agenda.behind, BEHIND)
+        behind = min(agenda.behind, BEHIND) if self.policy.key else 0
+        taken = agenda.open - min(agenda.waiting, WAITING) - behind
         return taken < self._room and agenda.ready < self.policy.in_flight
 
     def _prepare(self, chunk: Chunk) -> None:
