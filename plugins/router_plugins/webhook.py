@@ -9,7 +9,7 @@ demands none), or with `form: raw` the bytes as they came. The event's id is the
 | 408, 425, 429, 5xx, no answer in time, no connection | `Retry`, after Retry-After where it is given |
 | 413 with Retry-After | the same |
 | 3xx | `Retry`: redirects are not followed, and a wrong `url` must not turn the events into dead letters |
-| 401, 403, 404, 405, 407 | `Reject` that holds the subscription: it is about the endpoint, unless it takes other events |
+| 401, 403, 404, 405, 407 | `Reject` that holds the subscription: about the endpoint, unless it takes other events |
 | 410 | `Reject` as `gone` |
 | other 4xx | `Reject` with the first bytes of the answer |
 
@@ -180,7 +180,7 @@ async def _deliver_in_turn(post: Post, requests: _Requests, batch: Batch) -> Non
                 break
             if error.hold or row == _ROW:
                 errors.update(
-                    dict.fromkeys(rest, Retry(f"not tried, since one before it was: {error}", status=error.status))
+                    dict.fromkeys(rest, Retry(f"not tried, as one before it failed: {error}", None, error.status))
                 )
                 break
         else:

@@ -86,9 +86,8 @@ def outcome(status: int, meaning: Meaning, after: str, said: str, now: float) ->
     wait = retry_after(after, now)
     if meaning == "gone":
         return Reject(f"gone: {said}", status)
-    if meaning == "retry" or (
-        meaning == "reject" and status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE and wait is not None
-    ):
+    for_now = status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE and wait is not None
+    if meaning == "retry" or (meaning == "reject" and for_now):
         if status // 100 == _REDIRECTS:
             said += "; redirects are not followed, put the right address into url"
         return Retry(said, wait, status)
@@ -101,8 +100,8 @@ def retry_after(value: str, now: float) -> float | None:
     `now` is in Unix seconds. A date in the past is 0. Source: RFC 9110 section 10.2.3.
     """
     value = value.strip()
-    if re.fullmatch(r"[0-9]+", value):
-        return float(value[:15])
+    if re.fullmatch(r"[0-9]{1,9}", value):
+        return float(value)
     try:
         date = parsedate_to_datetime(value)
         return max(0.0, date.replace(tzinfo=date.tzinfo or UTC).timestamp() - now)

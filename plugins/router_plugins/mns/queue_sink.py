@@ -112,10 +112,11 @@ class MnsQueueSink(Sink, frozen=True, kw_only=True):
     async def _send_in_turn(self, client: QueueClient, parts: Iterable[Mapping[int, str]]) -> dict[int, Retry | Reject]:
         """Send one part after the other; what follows one to try again is not tried, which keeps the order."""
         errors: dict[int, Retry | Reject] = {}
-        stop: Retry | Reject | None = None
+        again: Retry | None = None
         for part in parts:
-            errors |= await self._send(client, part) if stop is None else dict.fromkeys(part, stop)
+            errors |= await self._send(client, part) if again is None else dict.fromkeys(part, again)
             stop = next((error for error in errors.values() if isinstance(error, Retry) or error.hold), None)
+            again = stop if stop is None or isinstance(stop, Retry) else Retry(stop.reason, None, stop.status)
         return errors
 
     def _body(self, event: Event) -> str:
