@@ -34,25 +34,33 @@ class Breaker:
     def __init__(self, policy: BreakerPolicy) -> None:
         self._policy = policy
         self._recent: deque[bool] = deque(maxlen=policy.window)
+        self._asked: deque[float] = deque(maxlen=policy.failures)
         self._row: set[int] = set()
         self._length = 0
         self._pause = policy.open_min
         self._until = 0.0
+        self.since = 0.0
+        """When it opened, if it is not closed."""
         self.state: State = "closed"
 
     def __repr__(self) -> str:
         return f"<Breaker {self.state} failures={self._length} until={self._until}>"
 
-    def enter(self, now: float) -> float | None:
+    @property
+    def row(self) -> int:
+        """How many different batches failed in a row."""
+        return len(self._row)
+
+    def wait(self, now: float) -> float | None:
         """Return 0 if a call may be made now, the seconds to wait, or None to wait for the probe under way."""
-        if self.state == "closed":
-            return 0.0
+        if self.state == "half-open":
+            return None
+        return 0.0 if self.state == "closed" else max(0.0, self._until - now)
+
+    def enter(self) -> None:
+        """Note that a call is made; if it is not closed, as its probe."""
         if self.state == "open":
-            if now < self._until:
-                return self._until - now
             self.state = "half-open"
-            return 0.0
-        return None
 
     def succeeded(self) -> None:
         """Note a call that worked."""
@@ -60,24 +68,50 @@ class Breaker:
         self._row.clear()
         self._length = 0
         if self.state != "closed":
-            self.state = "closed"
-            self._pause = self._policy.open_min
-            self._recent.clear()
+            self.reset()
 
     def failed(self, batch: int, now: float, *, after: float | None = None) -> None:
-        """Note a call that failed; `batch` tells batches apart, `after` is the wait that the destination asked for."""
+        """Note a call that failed; `batch` tells batches apart, `after` is the wait that the destination asked for.
+
+        It waits as long as each of the last ones asked for: one event that is told to wait says little of the others.
+        """
         self._recent.append(False)
+        self._asked.append(after or 0.0)
         self._row.add(batch)
         self._length += 1
         if self.state == "half-open":
             self._pause = min(self._pause * 2, self._policy.open_max)
-            self._open(now, after)
+            self._open(now, min(self._asked))
         elif self.state == "closed" and (self._in_a_row() or self._too_many()):
-            self._open(now, after)
+            self._open(now, min(self._asked))
 
-    def _open(self, now: float, after: float | None) -> None:
+    def hold(self, now: float, *, ask: bool = False) -> None:
+        """Open, since the destination refuses everything, it seems; with `ask`, a probe may follow at once."""
+        if ask:
+            if self.state == "closed":
+                self._pause = self._policy.open_min / 2  # doubles when the probe says the same
+            self._open(now, 0.0)
+            self._until = now
+        elif self.state == "half-open":
+            self._pause = min(self._pause * 2, self._policy.open_max)
+            self._open(now, 0.0)
+        elif self.state == "closed" or self._until <= now:
+            self._open(now, 0.0)
+
+    def reset(self) -> None:
+        """Close it, and begin anew."""
+        self.state = "closed"
+        self._pause = self._policy.open_min
+        self._recent.clear()
+        self._asked.clear()
+        self._row.clear()
+        self._length = 0
+
+    def _open(self, now: float, after: float) -> None:
+        if self.state == "closed":
+            self.since = now
         self.state = "open"
-        self._until = now + max(self._pause, after or 0.0)
+        self._until = now + max(self._pause, after)
 
     def _in_a_row(self) -> bool:
         return self._length >= self._policy.failures and len(self._row) > 1

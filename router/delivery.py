@@ -17,7 +17,8 @@ import anyio
 import structlog
 from anyio.abc import TaskGroup
 
-from router.agenda import Agenda, Work
+from router.admission import Admission
+from router.agenda import Agenda
 from router.bell import Bell
 from router.books import Books
 from router.breaker import BreakerPolicy
@@ -25,16 +26,19 @@ from router.journal import DeadLetter, Progress, State
 from router.opening import opened
 from router.plugin import Deliver, Sink, Step
 from router.preparation import cut, prepare
+from router.reckoning import WAITING, Reckoning
 from router.replaying import Replaying
-from router.retry import Outcome, Policy, judge, pause
+from router.retry import Policy, pause
 from router.revival import Revival
 from router.routed import Chunk
-from router.settlement import Left, leave
 from router.tally import Tally
 from router.valve import Valve
+from router.work import Work
 
 WINDOW = 2
 """Batches for each call in flight that are taken from the feed before the first of them is settled."""
+BEHIND = 10_000
+"""Events that may wait behind one of their lane that failed, so that those of other lanes go on."""
 
 log = structlog.get_logger("delivery")
 
@@ -60,13 +64,19 @@ class Delivery:
         self._sink = sink
         self._steps = steps
         self._books = books
-        self._agenda = Agenda()
         self._room = max(policy.batch, WINDOW * policy.in_flight * policy.batch)
         self._satisfied = False
         """Whether the feeder waits until there is room for more."""
         self._bell = Bell()
         self.replaying = Replaying(self.tally, self._bell, steps, policy, books)
         self._stopping = anyio.Event()
+        self._begin()
+
+    def _begin(self) -> None:
+        """Begin with nothing under way."""
+        self._agenda = Agenda()
+        self._reckoning = Reckoning(self.name, self.policy, self.tally, self.valve, self._agenda, self._bell)
+        self._admission = Admission(self.tally, self.valve, self._agenda, self._reckoning)
 
     @property
     def progress(self) -> Progress:
@@ -102,11 +112,11 @@ class Delivery:
             error = await self._attempt(self._serve())
             if error is None:
                 return
-            self.tally.last_error = f"{type(error).__name__}: {error}"
+            self.tally.wrong(f"{type(error).__name__}: {error}")
             log.warning("sink does not open", subscription=self.name, error=self.last_error)
             self.tally.reset()
             self.replaying.reset()
-            self._agenda = Agenda()
+            self._begin()
             self.valve.reset()
             self._books.rewind(self.progress.position)
             with anyio.move_on_after(pause(self.policy, tries, None)):
@@ -122,7 +132,12 @@ class Delivery:
         self.tally.skip(head)
 
     def turn(self, state: State) -> None:
-        """Deliver, or stop delivering, by hand or because the destination is gone; it outlives a restart."""
+        """Deliver, or stop delivering, by hand; it outlives a restart.
+
+        What waits is tried at once then, but for the parked.
+        """
+        if state == "active":
+            self._reckoning.forget()
         self.tally.turn(state)
         self._bell.ring()
 
@@ -150,6 +165,7 @@ class Delivery:
             anyio.create_task_group() as calls,
             anyio.create_task_group() as feeding,
         ):
+            self._reckoning.doubt.begin(anyio.current_time())
             feeding.start_soon(self._feed)
             feeding.start_soon(revival.run)
             feeding.start_soon(self.replaying.run, self._agenda)
@@ -168,14 +184,19 @@ class Delivery:
                 continue
             if before and self._agenda.spare:
                 self._bell.ring()  # what is past may be tried while nothing new comes
+            self._reckoning.starved = True
             chunk = await self._books.take(self._room if self.policy.in_flight > 1 else self.policy.batch)
+            self._reckoning.starved = False
             self._prepare(chunk)
             self.tally.advance()
             self._bell.ring()
 
     @property
     def _has_room(self) -> bool:
-        return self._agenda.open < self._room and self._agenda.ready < self.policy.in_flight
+        agenda = self._agenda
+        behind = min(agenda.behind, BEHIND) if self.policy.key else 0
+        taken = agenda.open - min(agenda.waiting, WAITING) - behind
+        return taken < self._room and agenda.ready < self.policy.in_flight
 
     def _prepare(self, chunk: Chunk) -> None:
         """Put what the steps leave of a chunk on the agenda, in batches."""
@@ -190,28 +211,12 @@ class Delivery:
     async def _drive(self, deliver: Deliver, tasks: TaskGroup) -> None:
         """Start a worker for each batch that may be tried, as many at once as the valve allows."""
         while not self._stopping.is_set():
-            work = self._admit(anyio.current_time())
+            work = self._admission.next(anyio.current_time(), satisfied=self._satisfied)
             if isinstance(work, Work):
                 slow = self.valve.take(len(work.events), anyio.current_time())
                 tasks.start_soon(self._work, deliver, work, slow)
             else:
                 await self._bell.wait(work)
-
-    def _admit(self, now: float) -> Work | float | None:
-        """Return a batch that may be tried now, or else the seconds to wait; None to wait for a change."""
-        if self.state != "active" or self.valve.full:
-            return None
-        wait = self._agenda.wait(now, None if self._satisfied else self.valve.debt(now))
-        if wait != 0.0:
-            return wait
-        closed = self.valve.enter(now)
-        if closed != 0.0:
-            return closed
-        work = self._agenda.take(now)
-        if work is not None and self.valve.probing and len(work.events) > 1:
-            self._agenda.defer(work.lane, [work.only(range(1, len(work.events)), work.tries)])
-            work = work.only([0], work.tries)
-        return work
 
     async def _work(self, deliver: Deliver, work: Work, slow: float) -> None:
         """Try a batch after so many seconds, and then whatever may be tried next."""
@@ -219,7 +224,8 @@ class Delivery:
         while True:
             now = await self._call(deliver, work, now, slow)
             self.valve.leave()
-            following = None if self._stopping.is_set() else self._admit(now)
+            stopping = self._stopping.is_set()
+            following = None if stopping else self._admission.next(now, satisfied=self._satisfied)
             if not isinstance(following, Work):
                 break
             work, slow = following, self.valve.take(len(following.events), now)
@@ -238,56 +244,9 @@ class Delivery:
             started = anyio.current_time()
         self.valve.begin(len(work.events))
         error = await self._attempt(deliver(work.events))
-        outcome = judge(error, len(work.events))
         now = anyio.current_time()
-        self.valve.end(work, outcome, now - started, now)
-        if error is None:
-            self._book(work)
-            self._agenda.leave(work)
-        else:
-            self._tell(outcome)
-            self._settle(work, outcome, now)
+        self._reckoning.end(work, error, started, now)
         return now
-
-    def _tell(self, outcome: Outcome) -> None:
-        """Say in the log what failed; stop delivering to a destination that is gone."""
-        if outcome.again and not outcome.singly:
-            self.tally.last_error = outcome.reason
-            log.warning(
-                "delivery failed",
-                subscription=self.name,
-                events=len(outcome.again),
-                reason=outcome.reason,
-                breaker=self.valve.breaker.state,
-            )
-        if outcome.gone and self.state == "active":
-            log.error("the destination is gone, the subscription waits until it is resumed", subscription=self.name)
-            self.turn("gone")
-
-    def _settle(self, work: Work, outcome: Outcome, now: float) -> None:
-        """Put what is left of a batch back on the agenda, or park it, or give it up; the rest is delivered."""
-        stopped = work.rerun if work.rerun and work.rerun.closed else None
-        if outcome.singly and not stopped:
-            reason = f"refused together with others: {outcome.reason}"
-            self._agenda.defer(work.lane, [work.only([i], work.tries, reason) for i in range(len(work.events))])
-            self._agenda.leave(work)
-            return
-        wait = self.policy.ordered or self.state != "active" or self.valve.breaker.state != "closed"
-        left = leave(self.policy, work, outcome, time.time(), wait=wait or stopped is not None)
-        if stopped:
-            stopped.drop(len(left.again.events))
-        elif left.again.events:
-            self._agenda.again(left.again, now + pause(self.policy, left.again.tries, outcome.after))
-        self._book(work, left)
-        if stopped or not left.again.events:
-            self._agenda.leave(work)
-
-    def _book(self, work: Work, left: Left | None = None) -> None:
-        """Enter in the tally what the try settled: all that it did not leave is delivered."""
-        delivered, parked, dead = (work.positions, (), ()) if left is None else left.settled(work)
-        self._agenda.settle(work, len(delivered) + len(parked) + len(dead))
-        if self.tally.enter(work, delivered, parked, dead):
-            self._bell.ring()
 
     async def _attempt(self, call: Coroutine[Any, Any, None]) -> Exception | None:
         """Await a plugin's coroutine and return its error."""

@@ -19,24 +19,35 @@ class RouterError(Exception):
 class Retry(RouterError):
     """Say that it did not work now and is worth another try.
 
-    `reason` is for people; `after` is the number of seconds that the other side asked to wait. `detail` is for our own
-    log alone: it may name what strangers need not know.
+    `reason` is for people; `after` is the number of seconds that the other side asked to wait, `status` what it
+    answered, if it did: calls that fail are counted by it. `detail` is for our own log alone: it may name what strangers
+    need not know.
     """
 
-    def __init__(self, reason: str, after: float | None = None, *, detail: str = "") -> None:
+    def __init__(
+        self, reason: str, after: float | None = None, status: int | None = None, *, detail: str = ""
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.after = after
+        self.status = status
         self.detail = detail
 
 
 class Reject(RouterError):
-    """Say that it will never work: the event becomes a dead letter with this `reason`."""
+    """Say that it will never work: the event becomes a dead letter with this `reason`.
 
-    def __init__(self, reason: str, status: int | None = None) -> None:
+    `status` is what the destination answered; without one the sink itself knows that it is the event's fault. What a
+    destination answers may be about everything: when it refuses many in a row, they are kept until it takes another.
+    With `hold` the refusal is as a rule about everything (no access, no such queue): the subscription is held until
+    the destination takes an event again, and only what it refuses once more after that is a dead letter.
+    """
+
+    def __init__(self, reason: str, status: int | None = None, *, hold: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
         self.status = status
+        self.hold = hold
 
 
 class Partial(RouterError):

@@ -100,7 +100,7 @@ class Figures:
             alarm=delivery.name in self._alarmed,
             in_flight=valve.in_flight,
             attempts=valve.attempts,
-            failures=valve.failures,
+            failures=valve.failures.total(),
             state=delivery.state,
             breaker=valve.breaker.state,
             concurrency=valve.concurrency.limit,

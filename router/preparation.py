@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from router.agenda import Work
 from router.errors import Reject
 from router.event import Event
 from router.journal import DeadLetter
@@ -17,6 +16,7 @@ from router.plugin import Step
 from router.retry import Policy
 from router.settlement import faulty
 from router.steps import apply
+from router.work import Work
 
 
 class Prepared(msgspec.Struct, frozen=True):

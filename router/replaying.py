@@ -13,7 +13,7 @@ import anyio
 import structlog
 from msgspec.structs import replace
 
-from router.agenda import Agenda, Work
+from router.agenda import Agenda
 from router.bell import Bell
 from router.books import Books
 from router.breaker import Rate
@@ -25,6 +25,7 @@ from router.preparation import cut, prepare
 from router.rerun import Past, Rerun
 from router.retry import Policy
 from router.tally import Tally
+from router.work import Work
 
 READ = 512
 """Positions that are gone through at a time."""

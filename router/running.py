@@ -95,6 +95,7 @@ def policy_of(subscription: Subscription) -> Policy:
         tries=wish.tries,
         retry_min=wish.retry_min,
         retry_max=wish.retry_max,
+        retry_after_max=wish.retry_after_max,
         schedule=wish.schedule,
     )
 

@@ -9,42 +9,53 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
+from msgspec.structs import replace
 
-from router.agenda import Work
 from router.errors import Reject
 from router.event import UNDECODABLE
 from router.journal import DeadLetter, Ending, Kind, Parked
-from router.retry import Outcome, Policy, parking
+from router.retry import Outcome, Policy, longest, parking
+from router.work import Work
 
 
 class Left(msgspec.Struct, frozen=True):
-    """What a try left of a batch: what is tried again soon, what is parked, what is given up on."""
+    """What a try left of a batch: what is tried again soon, parked, given up on, or set aside since it was refused."""
 
     again: Work
     parked: Sequence[Parked]
     dead: Sequence[DeadLetter]
+    aside: Work
+    errors: Sequence[Reject] = ()
+    """Why each of those was refused that are set aside."""
 
     def settled(self, work: Work) -> tuple[Sequence[int], Sequence[Parked], Sequence[DeadLetter]]:
         """Return the positions that were delivered, what is parked, and what is given up on."""
-        others = {*self.again.positions, *(one.position for one in (*self.parked, *self.dead))}
+        settled = (one.position for one in (*self.parked, *self.dead))
+        others = {*self.again.positions, *self.aside.positions, *settled}
         return [position for position in work.positions if position not in others], self.parked, self.dead
 
 
-def leave(policy: Policy, work: Work, outcome: Outcome, now: float, *, wait: bool) -> Left:
+def leave(
+    policy: Policy, work: Work, outcome: Outcome, now: float, *, wait: bool, hasty: bool = False, sure: bool = False
+) -> Left:
     """Say what becomes of the events that a try did not deliver; with `wait`, none of them is parked.
 
     Tries are not used up while a whole batch fails as one: that says that the destination is down, and parking
-    thousands would help nobody.
+    thousands would help nobody. `hasty`: no quick try is left, however few there were. What is refused is given up on
+    if that is `sure` to be the event's fault, or else set aside.
     """
     again = work.only(outcome.again, work.tries + 1, outcome.reason)
-    dead = [refused(work, i, error, now) for i, error in outcome.refused]
+    open_ = [(i, error) for i, error in outcome.refused if not (sure or (error.status is None and not error.hold))]
+    aside = work.only([i for i, _ in open_], work.tries, outcome.reason)
+    errors = [error for _, error in open_]
+    dead = [refused(work, i, error, now) for i, error in outcome.refused if i not in {i for i, _ in open_}]
     down = outcome.whole and len(again.events) == len(work.events) > 1
-    if wait or down or again.tries < policy.tries:
-        return Left(again, (), dead)
+    if wait or down or not (again.tries >= policy.tries or hasty):
+        return Left(again, (), dead, aside, errors)
     late = [put_off(policy, again, i, outcome, now) for i in range(len(again.events))]
     parked = [one for one in late if isinstance(one, Parked)]
     dead += [one for one in late if isinstance(one, DeadLetter)]
-    return Left(again.only((), 0), parked, dead)
+    return Left(again.only((), 0), parked, dead, aside, errors)
 
 
 def endings(work: Work, delivered: Sequence[int], now: float) -> Sequence[Ending]:
@@ -84,6 +95,13 @@ def put_off(policy: Policy, work: Work, index: int, outcome: Outcome, now: float
     )
 
 
+def brought_forward(policy: Policy, one: Parked, now: float) -> Parked:
+    """Return a parked event as it is, or due sooner if it would wait for longer than it can: the clock was set back."""
+    decided = one.due - one.last_try
+    most = min(decided, longest(policy, one.times)) if one.attempts else decided
+    return one if one.due - now <= most + 1.0 else replace(one, due=now + most, last_try=min(one.last_try, now))
+
+
 def refused(work: Work, index: int, error: Reject, now: float) -> DeadLetter:
     """Give up an event that the destination refused at its latest try."""
     return _letter(work, index, error, _blamed(work, index, "refused"), work.tries + 1, now)
@@ -94,7 +112,7 @@ def faulty(work: Work, index: int, error: Reject, now: float) -> DeadLetter:
     return _letter(work, index, error, _blamed(work, index, "config"), 0, now)
 
 
-def reborn(letter: DeadLetter, due: float) -> Parked:
+def reborn(letter: DeadLetter, due: float, now: float) -> Parked:
     """Give a dead letter another life, with all its tries before it again."""
     return Parked(
         position=letter.position,
@@ -103,7 +121,7 @@ def reborn(letter: DeadLetter, due: float) -> Parked:
         status=None,
         attempts=0,
         first_try=letter.first_try,
-        last_try=letter.last_try,
+        last_try=now,
         due=due,
         times=0,
     )

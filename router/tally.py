@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping, Sequence
 import structlog
 from msgspec.structs import replace
 
-from router.agenda import Work
 from router.books import Books
 from router.journal import Change, DeadLetter, Parked, Progress, State
 from router.journal.replay import Replay
@@ -21,6 +20,7 @@ from router.rerun import Rerun
 from router.routed import Chunk
 from router.settlement import discarded, endings, reborn
 from router.window import Slot, Window
+from router.work import Work
 
 LAZY = 0.5
 """Seconds that what is settled above the mark may wait to be committed, while more is being settled."""
@@ -43,6 +43,17 @@ class Tally:
         self.letters_moved = 0
         """Changes whenever dead letters are replayed or discarded."""
         self.last_error = ""
+        self.last_error_at = 0.0
+        """When, in Unix seconds."""
+
+    def wrong(self, error: str) -> None:
+        """Note what went wrong last."""
+        self.last_error, self.last_error_at = error, time.time()
+
+    def works(self) -> None:
+        """Note that it works again."""
+        if self.last_error:
+            self.last_error, self.last_error_at = "", 0.0
 
     @property
     def progress(self) -> Progress:
@@ -143,8 +154,12 @@ class Tally:
         progress, count = self.progress, len(letters)
         self._window.progress = replace(progress, dead=progress.dead - count, parked=progress.parked + count)
         now = time.time()
-        parked = [reborn(letter, now + wait + index / per_second) for index, letter in enumerate(letters)]
+        parked = [reborn(letter, now + wait + index / per_second, now) for index, letter in enumerate(letters)]
         self._commit(Change(parked=parked, undead=[letter.position for letter in letters]))
+
+    def postpone(self, parked: Sequence[Parked]) -> None:
+        """Change when parked events are due."""
+        self._commit(Change(parked=parked))
 
     def discard(self, letters: Sequence[DeadLetter]) -> None:
         """Forget dead letters; their count stays."""
@@ -169,7 +184,7 @@ class Tally:
     def mourn(self, letters: Sequence[DeadLetter]) -> None:
         """Say in the log what was given up on."""
         for letter in letters:
-            self.last_error = letter.reason
+            self.wrong(letter.reason)
             log.warning(
                 "dead letter", subscription=self._name, event_id=letter.event.id, kind=letter.kind, reason=letter.reason
             )

@@ -5,10 +5,12 @@ Times are of one monotonic clock, in seconds.
 
 from __future__ import annotations
 
-from router.agenda import Work
+from collections import Counter
+
 from router.breaker import Breaker, BreakerPolicy, Concurrency, Rate
 from router.latency import Latency
 from router.retry import Outcome, Policy
+from router.work import Work
 
 
 class Valve:
@@ -19,9 +21,14 @@ class Valve:
         self.concurrency = Concurrency(policy.in_flight)
         self.latency = Latency()
         self.attempts = 0
-        self.failures = 0
+        self.failures: Counter[str] = Counter()
+        """Calls that failed, by what was answered."""
         self.in_flight = 0
         """Events that are with the destination."""
+        self.worked = float("-inf")
+        """When the last call began that worked, at least for some of its events."""
+        self.took = float("-inf")
+        """When the last one of these ended."""
         self._rate = Rate(policy.rate)
         self._calls = 0
 
@@ -31,17 +38,25 @@ class Valve:
         return self._calls >= self.concurrency.limit
 
     @property
-    def probing(self) -> bool:
-        """Whether the next call is to find out if the destination is back."""
-        return self.breaker.state == "half-open"
+    def idle(self) -> bool:
+        """Whether no call is under way."""
+        return not self._calls
+
+    @property
+    def alone(self) -> bool:
+        """Whether no more than one call is under way."""
+        return self._calls <= 1
 
     def reset(self) -> None:
         """Note that no call is under way."""
         self._calls = self.in_flight = 0
 
-    def enter(self, now: float) -> float | None:
-        """Return 0 if a call may be made now, the seconds to wait, or None to wait for the probe under way."""
-        return self.breaker.enter(now)
+    def suspects(self, work: Work) -> bool:
+        """Say whether a batch failed although the destination works: others got through since.
+
+        What was parked failed so, too. Such a batch says nothing of the destination when it fails again.
+        """
+        return bool(work.troubles) or (work.failed is not None and self.worked >= work.failed)
 
     def take(self, events: int, now: float) -> float:
         """Note that a call with so many events is to be made; return the seconds that it must wait for the rate."""
@@ -61,15 +76,19 @@ class Valve:
         self.attempts += 1
         self.in_flight += events
 
-    def end(self, work: Work, outcome: Outcome, seconds: float, now: float) -> None:
-        """Note how a call went that took so many seconds."""
+    def end(self, work: Work, outcome: Outcome, started: float, now: float, *, late: bool = False) -> None:
+        """Note how a call went; `late` if it began before others were refused, so that its success says little."""
+        seconds = now - started
         self.in_flight -= len(work.events)
         self.latency.observe(seconds)
-        failed = outcome.again and not outcome.singly
-        if failed and (outcome.whole or len(outcome.again) == len(work.events)):
-            self.breaker.failed(work.positions[0], now, after=outcome.after)
-            self.concurrency.failed(seconds, now)
-        else:
-            self.breaker.succeeded()
+        if outcome.again or outcome.refused:
+            self.failures[outcome.answer] += 1
+        if outcome.took(len(work.events)):
+            self.worked, self.took = max(self.worked, started), now
             self.concurrency.succeeded(seconds, now)
-        self.failures += bool(failed)
+            if not late:
+                self.breaker.succeeded()
+        elif outcome.again and not outcome.singly and (not self.suspects(work) or self.breaker.state == "half-open"):
+            self.breaker.failed(work.positions[0], now, after=outcome.after)
+            if outcome.after is not None or self.breaker.row > 1:  # one event that fails is no sign of haste
+                self.concurrency.failed(seconds, now)

@@ -7,9 +7,13 @@ demands none), or with `form: raw` the bytes as they came. The event's id is the
 |---|---|
 | 2xx | delivered |
 | 408, 425, 429, 5xx, no answer in time, no connection | `Retry`, after Retry-After where it is given |
+| 413 with Retry-After | the same |
 | 3xx | `Retry`: redirects are not followed, and a wrong `url` must not turn the events into dead letters |
+| 401, 403, 404, 405, 407 | `Reject` that holds the subscription: about the endpoint, unless it takes other events |
 | 410 | `Reject` as `gone` |
 | other 4xx | `Reject` with the first bytes of the answer |
+
+The option `statuses` gives others a meaning.
 
 Source: standardwebhooks.com, specification 1.0.0. Its Python package cannot sign bytes that are no text, so the one
 line of signing is here, and the package judges it in the tests.
@@ -38,11 +42,13 @@ from router import Batch, ConfigError, Deliver, Event, Reject, Retry, Secret, Si
 from router.units import Duration
 from router_plugins.failures import raise_for
 from router_plugins.http_client import NoAnswerError, Post, Requests, posting, trusted
-from router_plugins.webhook_answers import excerpt, is_success, outcome
+from router_plugins.webhook_answers import Statuses, excerpt, outcome
 
 _BASE64_PREFIX = "whsec_"
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _WANTED = frozenset({b"retry-after"})
+_ROW = 20
+"""Events of a batch that are refused in a row until the rest is not tried."""
 _OURS = ("webhook-id", "webhook-timestamp", "webhook-signature", "content-length", "transfer-encoding", "connection")
 
 
@@ -63,6 +69,8 @@ class Webhook(Sink, frozen=True, kw_only=True):
     timeout: Duration = 30.0
     """Seconds for one request, from connecting to the end of the answer's head."""
     form: Literal["json", "raw"] = "json"
+    statuses: Statuses = Statuses()
+    """What answers mean, where that is not as usual: `{delivered: [409], retry: [], reject: [404], hold: [4xx]}`."""
     proxy: Secret | None = None
     """An http proxy that all requests go through, with its user and password: http://me:${PROXY_PASSWORD}@proxy:3128.
     Those that the environment names are not used. The proxy resolves the name in `url` and decides where that leads."""
@@ -77,6 +85,7 @@ class Webhook(Sink, frozen=True, kw_only=True):
         if self.proxy is not None:
             _check_proxy(self.proxy)
         list(_keys(self))
+        self.statuses.check()
         _networks(self.deny)
         if self.timeout <= 0:
             raise ConfigError("timeout", "must be more than 0")
@@ -120,6 +129,7 @@ class _Requests:
         self.url = URL(str(sink.url))
         self.origin = _origin(parts)
         self.timeout = sink.timeout
+        self.meanings = sink.statuses.meanings()
         self._raw = sink.form == "raw"
         self._signers = [hmac.new(key, digestmod="sha256") for key in _keys(sink)]
         headers = {
@@ -152,17 +162,29 @@ def _signature(signer: hmac.HMAC, signed: bytes) -> bytes:
 
 
 async def _deliver_in_turn(post: Post, requests: _Requests, batch: Batch) -> None:
-    """Post one event after the other; what follows one to try again, or a 410, is not tried: that keeps the order."""
+    """Post one event after the other; what follows one to try again is not tried: that keeps the order.
+
+    Nor is it when the endpoint is gone, or seems to refuse everything.
+    """
     errors: dict[int, Retry | Reject] = {}
+    row = 0
     for index, event in enumerate(batch):
         try:
             await _post(post, requests, event)
         except (Retry, Reject) as error:
-            if isinstance(error, Reject) and error.status != HTTPStatus.GONE:
-                errors[index] = error
-                continue
-            errors.update(dict.fromkeys(range(index, len(batch)), error))
-            break
+            errors[index] = error
+            row += 1
+            rest = range(index + 1, len(batch))
+            if isinstance(error, Retry) or error.status == HTTPStatus.GONE:
+                errors.update(dict.fromkeys(rest, error))
+                break
+            if error.hold or row == _ROW:
+                errors.update(
+                    dict.fromkeys(rest, Retry(f"not tried, as one before it failed: {error}", None, error.status))
+                )
+                break
+        else:
+            row = 0
     raise_for(errors, len(batch))
 
 
@@ -173,11 +195,12 @@ async def _post(post: Post, requests: _Requests, event: Event) -> None:
         raise Retry(f"{requests.origin} did not answer within {requests.timeout:g} s") from error
     except NoAnswerError as error:
         raise Retry(f"{requests.origin}: {error}") from error
-    if not is_success(answer.status):
+    meaning = requests.meanings.get(answer.status, "retry")
+    if meaning != "delivered":
         text = excerpt(answer.body, requests.confidential)
         said = f"{requests.origin} answered {answer.status}" + (f": {text}" if text else "")
         after = answer.headers.get(b"retry-after", b"").decode("latin-1")
-        raise outcome(answer.status, after, said, time.time())
+        raise outcome(answer.status, meaning, after, said, time.time())
 
 
 def _check_proxy(proxy: str) -> None:

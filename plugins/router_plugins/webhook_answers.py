@@ -3,38 +3,95 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from typing import Annotated, Literal, TypeAlias
 
-from router import Reject, Retry
+import msgspec
+
+from router import ConfigError, Reject, Retry
 
 EXCERPT = 200
 """Characters of an answer that go into an error."""
+_REDIRECTS = 3
 SHORT = 4
 """Characters below which a secret is not looked for in answers: it would be found in every word."""
-_OK, _REDIRECT = 200, 300
-_TRY_AGAIN = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
+Meaning: TypeAlias = Literal["delivered", "retry", "reject", "hold", "gone"]
+"""What an answer means for its event: that it was taken, or what is to be done."""
+Status: TypeAlias = Annotated[int, msgspec.Meta(ge=200, le=599)] | Annotated[str, msgspec.Meta(pattern=r"^[2-5]xx\Z")]
+"""A status, or `4xx` for all of a class that are not named themselves."""
+
+_CLASSES: dict[str, Meaning] = {"2xx": "delivered", "3xx": "retry", "4xx": "reject", "5xx": "retry"}
+_SINGLE: dict[int, Meaning] = {
+    HTTPStatus.UNAUTHORIZED: "hold",
+    HTTPStatus.FORBIDDEN: "hold",
+    HTTPStatus.NOT_FOUND: "hold",
+    HTTPStatus.METHOD_NOT_ALLOWED: "hold",
+    HTTPStatus.PROXY_AUTHENTICATION_REQUIRED: "hold",
+    HTTPStatus.REQUEST_TIMEOUT: "retry",
+    HTTPStatus.GONE: "gone",
+    HTTPStatus.TOO_EARLY: "retry",
+    HTTPStatus.TOO_MANY_REQUESTS: "retry",
+}
+"""Those that are about the endpoint, the moment or the pace, and not about the event."""
 
 
-def is_success(status: int) -> bool:
-    """Whether the endpoint took the event. Source: RFC 9110 section 15.3."""
-    return _OK <= status < _REDIRECT
+class Statuses(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which statuses mean something else than usual. 410 always says that the endpoint is gone."""
+
+    delivered: tuple[Status, ...] = ()
+    """The event was taken, such as 409 for one that the endpoint has already."""
+    retry: tuple[Status, ...] = ()
+    """Not now."""
+    reject: tuple[Status, ...] = ()
+    """Not this event."""
+    hold: tuple[Status, ...] = ()
+    """Nothing, until that is mended."""
+
+    def check(self) -> None:
+        """Refuse a status with two meanings, and 410."""
+        seen: set[Status] = set()
+        for status, meaning in self._named():
+            if status == HTTPStatus.GONE:
+                raise ConfigError(f"statuses.{meaning}", "410 always says that the endpoint is gone")
+            if status in seen:
+                raise ConfigError(f"statuses.{meaning}", f"{status} has another meaning already")
+            seen.add(status)
+
+    def meanings(self) -> dict[int, Meaning]:
+        """Return what each status means."""
+        named = list(self._named())
+        classes = _CLASSES | {status: meaning for status, meaning in named if isinstance(status, str)}
+        of_class = {str(name) for name, _ in named}
+        usual = {status: meaning for status, meaning in _SINGLE.items() if f"{status // 100}xx" not in of_class}
+        single = usual | {status: meaning for status, meaning in named if isinstance(status, int)}
+        table = {status: single.get(status, classes[f"{status // 100}xx"]) for status in range(200, 600)}
+        return table | {int(HTTPStatus.GONE): "gone"}
+
+    def _named(self) -> Iterator[tuple[Status, Meaning]]:
+        yield from ((status, "delivered") for status in self.delivered)
+        yield from ((status, "retry") for status in self.retry)
+        yield from ((status, "reject") for status in self.reject)
+        yield from ((status, "hold") for status in self.hold)
 
 
-def outcome(status: int, after: str, said: str, now: float) -> Retry | Reject:
-    """Return the error that an answer other than 2xx stands for.
+def outcome(status: int, meaning: Meaning, after: str, said: str, now: float) -> Retry | Reject:
+    """Return the error that an answer stands for which does not mean that the event was taken.
 
-    `after` is its Retry-After header, `now` is in Unix seconds.
+    `after` is its Retry-After header, `now` is in Unix seconds. A body that is too large now need not be so later, if
+    the endpoint says when. Source: RFC 9110 section 15.5.14.
     """
-    if status == HTTPStatus.GONE:
+    wait = retry_after(after, now)
+    if meaning == "gone":
         return Reject(f"gone: {said}", status)
-    if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in _TRY_AGAIN:
-        return Reject(said, status)
-    if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
-        said += "; redirects are not followed, put the right address into url"
-    return Retry(said, retry_after(after, now))
+    for_now = status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE and wait is not None
+    if meaning == "retry" or (meaning == "reject" and for_now):
+        if status // 100 == _REDIRECTS:
+            said += "; redirects are not followed, put the right address into url"
+        return Retry(said, wait, status)
+    return Reject(said, status, hold=meaning == "hold")
 
 
 def retry_after(value: str, now: float) -> float | None:

@@ -68,6 +68,8 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     retry_min: Duration = 1.0
     retry_max: Duration = 60.0
     """The bounds of the pause before another quick try."""
+    retry_after_max: Duration = 3600.0
+    """The longest wait that is obeyed when the destination asks for one; over `retry_max`, it is waited for parked."""
     schedule: tuple[Duration, ...] = SCHEDULE
     """The pauses before each try of a parked event; behind the last it is a dead letter."""
     breaker: BreakerOptions = BreakerOptions()

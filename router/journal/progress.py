@@ -11,8 +11,11 @@ import msgspec
 from router.event import Event
 from router.journal.replay import Replay
 
-State: TypeAlias = Literal["active", "paused", "gone"]
-"""Whether a subscription delivers; `gone` is what its destination said (410), `paused` what an operator did."""
+State: TypeAlias = Literal["active", "paused", "gone", "held"]
+"""Whether a subscription delivers; `gone` is what its destination said (410), `paused` what an operator did.
+
+`held`: its destination refuses everything, as far as one can say, and is probed until it no longer does.
+"""
 
 Kind: TypeAlias = Literal["refused", "exhausted", "undecodable", "config"]
 """Why an event was given up on: the destination's word, no try left, its own form, or a fault of a step.

@@ -94,7 +94,7 @@ async def test_one_refused_event_of_a_batch_is_found_and_the_others_are_delivere
     assert (books.progress.position, books.progress.delivered, books.progress.dead) == (5, 3, 1)
 
 
-async def test_the_wait_that_the_destination_asked_for_is_kept() -> None:
+async def test_the_wait_that_the_destination_asked_for_is_kept(clock: None) -> None:
     books, sink = Books(chunk(1, "a")), Scripted(script=[Retry("later", after=500.0), None], calls=[])
     async with running(delivery(sink, books)):
         await anyio.sleep(1000)

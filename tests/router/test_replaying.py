@@ -241,7 +241,7 @@ def letter(position: int) -> DeadLetter:
 async def test_dead_letters_of_the_range_get_another_life_and_what_is_parked_waits_for_its_next_try() -> None:
     books, sink = past(), Scripted(calls=[])
     books.letters = [letter(2), letter(9)]
-    books.waiting = {4: reborn(letter(4), 2e9)}
+    books.waiting = {4: reborn(letter(4), 2e9, 1e9)}
     books.progress = Progress(position=27, since=1, pattern="p", delivered=23, dead=2, parked=1)
     async with running(delivery(sink, books, Policy(batch=5))) as subject:
         subject.replaying.begin(replay(1, 6))

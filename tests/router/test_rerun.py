@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from msgspec.structs import replace
 
-from router.agenda import Work
 from router.bell import Bell
 from router.errors import Reject
 from router.journal import DeadLetter, Ending, Parked, Progress
@@ -23,6 +22,7 @@ from router.retry import Policy
 from router.routed import Chunk
 from router.settlement import refused
 from router.tally import Tally
+from router.work import Work
 
 
 def replay(first: int = 1, end: int = 101) -> Replay:

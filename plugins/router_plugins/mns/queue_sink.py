@@ -4,7 +4,8 @@
 |---|---|
 | 201 | delivered; what it lists as failed has an outcome of its own |
 | a Code that is about the message (`InvalidArgument`, `MalformedXML`) | `Reject`; a batch is sent one by one first |
-| any other Code: no such queue, no access, too fast, its own failure | `Retry`: the messages are not at fault |
+| no access, no such key or queue | `Reject` that holds the subscription: the messages are not at fault |
+| any other Code: too fast, the clock, its own failure | `Retry`: nor are they here |
 | no answer, or one that makes no sense | `Retry`; it may have been stored, so the message can come twice |
 """
 
@@ -36,6 +37,11 @@ LARGEST = 65536
 _LONGEST_DELAY = 604800
 _OF_THE_MESSAGE = frozenset({"InvalidArgument", "MalformedXML"})
 """Codes for which the same message would be refused again (PROTOCOL 1.8)."""
+_OF_THE_QUEUE = frozenset({
+    "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidSecurityToken", "SecurityTokenExpired",
+    "QueueNotExist", "QueueDeletedRecently", "InvalidQueueName", "QueueNameLengthError",
+})  # fmt: skip
+"""Codes for which everything would be refused, until key, rights or queue are other ones."""
 _UNSPEAKABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that XML 1.0 has no way to write."""
 _ONCE = Retries(attempts=1)
@@ -109,7 +115,8 @@ class MnsQueueSink(Sink, frozen=True, kw_only=True):
         again: Retry | None = None
         for part in parts:
             errors |= await self._send(client, part) if again is None else dict.fromkeys(part, again)
-            again = next((error for error in errors.values() if isinstance(error, Retry)), None)
+            stop = next((error for error in errors.values() if isinstance(error, Retry) or error.hold), None)
+            again = stop if stop is None or isinstance(stop, Retry) else Retry(stop.reason, None, stop.status)
         return errors
 
     def _body(self, event: Event) -> str:
@@ -136,7 +143,7 @@ class MnsQueueSink(Sink, frozen=True, kw_only=True):
             outcomes = await client.send_batch(list(part.values()), delay=int(self.delay), priority=self.priority)
         except MnsError as error:
             if error.code not in _OF_THE_MESSAGE:
-                return dict.fromkeys(part, Retry(f"{self.queue}: {error}"))
+                return dict.fromkeys(part, self._refusal(error.code, str(error), error.status))
             if len(part) == 1:
                 return dict.fromkeys(part, Reject(str(error), error.status))
             return await self._send_in_turn(client, [{index: body} for index, body in part.items()])
@@ -147,7 +154,12 @@ class MnsQueueSink(Sink, frozen=True, kw_only=True):
 
     def _error(self, fault: Fault) -> Retry | Reject:
         said = f"{fault.code}: {fault.message}"
-        return Reject(said) if fault.code in _OF_THE_MESSAGE else Retry(f"{self.queue}: {said}")
+        return Reject(said) if fault.code in _OF_THE_MESSAGE else self._refusal(fault.code, said, None)
+
+    def _refusal(self, code: str, said: str, status: int | None) -> Retry | Reject:
+        """Return the error for what is not the message's fault."""
+        reason = f"{self.queue}: {said}"
+        return Reject(reason, status, hold=True) if code in _OF_THE_QUEUE else Retry(reason, status=status)
 
 
 def _parts(bodies: Mapping[int, str]) -> Iterator[dict[int, str]]:

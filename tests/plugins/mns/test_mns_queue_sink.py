@@ -206,9 +206,9 @@ async def test_what_no_message_can_hold_is_a_dead_letter_unless_it_is_encoded(se
     [
         (400, "InvalidArgument", Reject),
         (400, "MalformedXML", Reject),
-        (403, "AccessDenied", Retry),
-        (403, "SignatureDoesNotMatch", Retry),
-        (404, "QueueNotExist", Retry),
+        (403, "AccessDenied", Reject),
+        (403, "SignatureDoesNotMatch", Reject),
+        (404, "QueueNotExist", Reject),
         (403, "QpsLimitExceeded", Retry),
         (408, "TimeExpired", Retry),
         (500, "InternalError", Retry),
@@ -221,6 +221,14 @@ async def test_each_code_has_its_outcome(status: int, code: str, kind: type[Exce
         problem = await outcome(sink(there.url), make_events(1))
     assert isinstance(problem, kind)
     assert code in str(problem)
+    assert isinstance(problem, Retry) or problem.hold == (status != 400), "what is about everything holds"
+
+
+async def test_nothing_is_sent_after_a_refusal_of_everything(service: Service) -> None:
+    """What was not tried is not refused."""
+    problem = await outcome(sink(service.url, queue="no-such"), make_events(40))
+    assert isinstance(problem, Partial)
+    assert [isinstance(problem.errors[index], Reject) for index in (0, 15, 16, 39)] == [True, True, False, False]
 
 
 async def test_the_one_message_that_spoils_its_batch_is_found() -> None:
