@@ -79,7 +79,7 @@ def undecodable(message: Message, source: str, reason: str, name: str = "") -> E
     """Return the event of a message that no decoder understood; `name` is its id, if it has one already."""
     body = bytes(message.body)
     if not name:
-        origin = message.attributes.get("message_id", "").encode()
+        origin = message.attributes.get("message_id", "").encode("utf-8", "surrogatepass")
         name = hashlib.blake2b(body, digest_size=16, key=hashlib.blake2b(origin, digest_size=32).digest()).hexdigest()
     return Event(
         id=name,
