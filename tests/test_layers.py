@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = [
     {"bell", "errors", "event", "hint", "latency", "lines", "listeners", "units", "worker"},
     {"plugin"},
-    {"journal", "match", "steps"},
+    {"journal", "match", "proof", "steps"},
     {"intake", "fronts", "spare", "routed", "scan", "dispatch", "verify"},
     {"window", "rerun", "books", "agenda", "retry", "breaker", "valve", "settlement", "preparation"},
     {"tally", "opening", "revival", "replaying", "delivery"},

@@ -32,6 +32,7 @@ class DirectMail(Decoder, frozen=True, kw_only=True, forbid_unknown_fields=True)
         "ip_pool_id", "is_dedicated_ip", "fbl_isp",
     ))  # fmt: skip
     types: ClassVar[Mapping[str, str]] = TYPES
+    vouches: ClassVar[bool] = True
 
     def check(self) -> None:
         """Refuse a zone that does not exist."""
