@@ -8,18 +8,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from importlib.metadata import entry_points
-from typing import cast
 
 import typer
 
 from router.cli import control, dead, decode, explain, inspect, journal, replay, run, trial
+from router.cli.endings import BAD_CONFIG, FAILED, leaves
 from router.cli.logs import configure
 from router.config import BadConfig
 from router.errors import ConfigError, RouterError
-
-BAD_CONFIG = 78
-FAILED = 1
-
 
 OURS: dict[str, Callable[..., None] | typer.Typer] = {
     "dead": dead.dead,
@@ -65,21 +61,19 @@ def _add(app: typer.Typer, name: str, command: Callable[..., None] | typer.Typer
 def main() -> None:
     """Run the command line."""
     configure("info")
+    code = 0
     try:
         build(sys.argv[1] if len(sys.argv) > 1 else "")()
     except* RouterError as group:
-        errors = _leaves(group)
-        for error in errors:
-            print(f"router: {error}", file=sys.stderr)
-        sys.exit(BAD_CONFIG if any(isinstance(e, ConfigError | BadConfig) for e in errors) else FAILED)
+        code = _said(leaves(group))
     except* BrokenPipeError:
         sys.stderr.close()  # the reader of our output has gone: nothing more to say, and nobody to say it to
-        sys.exit(FAILED)
+        code = code or FAILED
+    sys.exit(code)
 
 
-def _leaves(error: BaseException) -> list[BaseException]:
-    """Return the errors of a group of groups."""
-    if isinstance(error, BaseExceptionGroup):
-        group = cast("BaseExceptionGroup[BaseException]", error)
-        return [leaf for inner in group.exceptions for leaf in _leaves(inner)]
-    return [error]
+def _said(errors: list[BaseException]) -> int:
+    """Say what went wrong, a line each; return the exit code for it."""
+    for error in errors:
+        print(f"router: {error}", file=sys.stderr)
+    return BAD_CONFIG if any(isinstance(e, ConfigError | BadConfig) for e in errors) else FAILED

@@ -17,6 +17,7 @@ from router.event import Message
 from router.intake import event_of
 from router.lines import body_of
 from router.plugin import Decoder
+from router.proof import check_decoder
 
 
 def decode(
@@ -50,6 +51,7 @@ def _chosen(name: str, options: dict[str, str]) -> Decoder:
         raise RouterError(f"the decoder `{name}` cannot be had like this: {error}") from error
     assert isinstance(chosen, Decoder)
     chosen.check()
+    check_decoder(chosen)
     return chosen
 
 

@@ -13,6 +13,7 @@ from router.config.walk import BAD, Special, Walk
 from router.errors import ConfigError
 from router.match import BadPattern, Path, parse
 from router.plugin import Decoder, Plugin, Secret
+from router.proof import check_decoder
 
 SECRET_BYTES = 65_536
 """A file that holds a secret is not larger."""
@@ -50,7 +51,14 @@ def plugin(kind: type[Plugin], finder: Finder, default: str = "") -> Special:
         except ConfigError as error:
             walk.problems.add((*path, "type"), walk.masked(since, error.problem), walk.masked(since, error.hint))
             return BAD
-        return walk.struct(cls, node, path, {"type": name})
+        made = walk.struct(cls, node, path, {"type": name})
+        try:
+            if isinstance(made, Decoder):
+                check_decoder(made)
+        except ConfigError as error:
+            walk.problems.add(path, error.problem, error.hint)
+            return BAD
+        return made
 
     return make
 

@@ -16,8 +16,9 @@ from operator import attrgetter
 from typing import TypeAlias
 
 import msgspec
+import structlog
 
-from router.event import ENVELOPE_FIELDS, UNDECODABLE, Event
+from router.event import ENVELOPE_FIELDS, UNDECODABLE, Event, UndecodableFields
 from router.match.condition import ALWAYS, NEVER, All, Condition, Test, text_of
 from router.match.operators import OneOf
 from router.plugin import Decoder
@@ -28,6 +29,8 @@ MEMO_RESIDUE = 1_000_000
 
 EVERYONE = "*"
 """The account pattern of those who see everything, and alone see what has no account."""
+
+log = structlog.get_logger("match")
 
 Undecided: TypeAlias = tuple[tuple[int, Condition], ...]
 """Routes, by their indices, with what is left to ask about the event."""
@@ -65,22 +68,44 @@ class Routes:
         self._routes = tuple(routes)
         self._visible = {accounts: _Visibility(accounts) for accounts in {route.accounts for route in routes}}
         self._account = decoder.account
+        self._decoder = f"{type(decoder).__qualname__} of {type(decoder).__module__}"
         self._narrow = _key_fields(self._routes, decoder)
         self._key = _key_of(self._narrow, decoder)
         self._memo: dict[Hashable, _Outcome] = {}
         self._outcomes: dict[Undecided, _Outcome] = {}
         self._residue = 0
+        self._failed = False
         everything = ((i, route) for i, route in enumerate(routes) if EVERYONE in route.accounts)
         self._undecodable = _outcome(_left(everything, {"type": UNDECODABLE}))
 
     def wanted(self, event: Event) -> tuple[int, ...]:
-        """Return the indices of the routes that want the event, in ascending order."""
-        if event.type == UNDECODABLE:
-            outcome = self._undecodable
-        else:
-            key = self._key(event)
-            outcome = self._memo.get(key) or self._decide(key, event)
-        return outcome.sure if outcome.rest is None else _ask(outcome.sure, outcome.rest, event)
+        """Return the indices of the routes that want the event, in ascending order; never raises.
+
+        The event may be journalled already: what cannot be matched goes where what cannot be decoded goes.
+        """
+        try:
+            if event.type == UNDECODABLE:
+                outcome = self._undecodable
+            else:
+                key = self._key(event)
+                outcome = self._memo.get(key) or self._decide(key, event)
+            return outcome.sure if outcome.rest is None else _ask(outcome.sure, outcome.rest, event)
+        except Exception as error:  # noqa: BLE001 - the daemon would end, and at every start again
+            return self._unmatched(event, error)
+
+    def _unmatched(self, event: Event, error: Exception) -> tuple[int, ...]:
+        """Route an event that the decoder vouches for, and that makes matching fail."""
+        reason = f"it cannot be matched: {type(error).__name__}"
+        if not self._failed:  # there may be as many as events
+            self._failed = True
+            log.error("events cannot be matched", id=event.id, decoder=self._decoder, exc_info=error)
+        fields = UndecodableFields(reason, "")
+        unknown = Event(event.id, UNDECODABLE, event.time, event.source, fields, event.message)
+        try:
+            sure, rest = self._undecodable.sure, self._undecodable.rest
+            return sure if rest is None else _ask(sure, rest, unknown)
+        except Exception:  # noqa: BLE001 - the same again: a pattern that nothing can be held against
+            return self._undecodable.sure
 
     def _decide(self, key: Hashable, event: Event) -> _Outcome:
         """Decide every route as far as the key does, and remember it; equal outcomes are kept once."""

@@ -31,6 +31,7 @@ def received(body: bytes) -> list[bytes]:
         (b"550 \xd3\xca\xcf\xe4 gbk", b"550 \xd3\xca\xcf\xe4 gbk"),
         (b"\xef\xbf\xbe", b"\xef\xbf\xbe"),
         (b"a&#1;b&#x1F;c&#x41;&amp;#1;", b"a\x01b\x1fcA&#1;"),
+        (b"a&#xD800;b&#56448;", b"a\xed\xa0\x80b\xed\xb2\x80"),
         (b"\x1b[0m &lt;&amp;&gt; \xc3\xa9", b"\x1b[0m <&> \xc3\xa9"),
     ],
 )
@@ -45,7 +46,18 @@ def test_any_bytes_come_back(body: bytes) -> None:
     assert received(text.encode("utf-8", "surrogateescape"))[0] == body
 
 
-@pytest.mark.parametrize("document", [b"<a>", b"<a>&b;</a>", b"<a>&#xD800</a>", "<a>\U000f0001\x01</a>".encode()])
+@pytest.mark.parametrize(
+    "document",
+    [
+        b"<a>\x01&#xF0001;</a>",
+        b"<a>\x80&#x0fdc80;</a>",
+        b"<a>\x01&#983041;</a>",
+        b"<a>",
+        b"<a>&b;</a>",
+        b"<a>&#xD800</a>",
+        "<a>\U000f0001\x01</a>".encode(),
+    ],
+)
 def test_what_is_broken_otherwise_stays_refused(document: bytes) -> None:
     with pytest.raises(ValueError, match="not an answer"):
         wire.read(document)

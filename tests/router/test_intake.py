@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from router.event import UNDECODABLE, Event, Message
-from router.intake import Intake, event_of
+from router.intake import Intake, event_of, undecodable
 from router.journal.sqlite import SqliteJournal
 from router.plugin import Decoder
 
@@ -61,3 +61,12 @@ async def test_an_id_that_is_none_makes_the_event_undecodable_and_the_journal_go
     assert f"decoder Named of {__name__} gave the id {name!r}"[:80] in reason
     assert event_of(decoder, Message(b"odd 1", 1.0), "push").get("reason") == reason
     assert event_of(decoder, Message(b"odd 1", 1.0), "push").id == events[1].id
+
+
+def test_undecodable_messages_meet_in_one_id_only_where_nothing_tells_them_apart() -> None:
+    """The transport's id counts, whatever is in it, also where the body is empty."""
+    names = ["", "A", "AB", "\udcff", "\udcfe", "\ufffd"]
+    pairs = [(name, body) for name in names for body in (b"", b"A", b"B", b"\xff", b"\xfe", b"\xef\xbf\xbd")]
+    ids = [undecodable(Message(body, 1.0, {"message_id": name}), "push", "why").id for name, body in pairs]
+    assert len(set(ids)) == len(pairs)
+    assert undecodable(Message(b"A", 2.0), "other", "why not").id == undecodable(Message(b"A", 1.0), "push", "why").id

@@ -47,6 +47,8 @@ class QueueService:
     tokens: set[str] = field(default_factory=set[str])
     content_types: dict[str, str] = field(default_factory=dict[str, str])
     early: bool = False
+    unescaped: str = ""
+    """A body that stands in answers as it is."""
     hang: bool = False
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
     numbers: itertools.count[int] = field(default_factory=itertools.count)
@@ -103,9 +105,10 @@ class QueueService:
     def lease(self, body: str) -> str:
         handle = f"1-{next(self.numbers)}+/=="
         self.hidden[handle] = body
+        written = body if body == self.unescaped else escape(body)
         return (
             f"<Message><MessageId>ID{handle[2:-4]}</MessageId><ReceiptHandle>{handle}</ReceiptHandle>"
-            f"<MessageBody>{escape(body)}</MessageBody><NextVisibleTime>1492141518000</NextVisibleTime>"
+            f"<MessageBody>{written}</MessageBody><NextVisibleTime>1492141518000</NextVisibleTime>"
             "<DequeueCount>2</DequeueCount></Message>"
         )
 

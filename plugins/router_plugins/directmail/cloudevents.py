@@ -6,9 +6,11 @@ from decimal import Decimal
 from typing import Any, cast
 
 import msgspec
+from msgspec.structs import replace
 
 from router import Undecodable
 from router_plugins.directmail.fields import Result, result_of
+from router_plugins.mending import is_odd, mended_json, original
 
 PREFIX = "dm:"
 _SHOWN = 60
@@ -40,26 +42,41 @@ _write = msgspec.json.Encoder(decimal_format="number").encode
 
 
 def read_cloud_event(text: str) -> CloudEvent | None:
-    """Return the CloudEvent in a JSON text; None where the JSON is something else. Raises `Undecodable`."""
+    """Return the CloudEvent in a JSON text; None where the JSON is something else. Raises `Undecodable`.
+
+    Bytes that are no UTF-8 are lone surrogates in the text, and in the event but for its data.
+    """
+    odd = is_odd(text)
+    whole = mended_json(text) if odd else text
+    if whole is None:
+        raise Undecodable("JSON with bytes that are no UTF-8, and characters of the private plane F")
     try:
-        cloud = _read_envelope(text)
+        cloud = _read_envelope(whole)
     except (msgspec.DecodeError, RecursionError) as error:
         raise Undecodable(f"JSON that cannot be read: {error}") from error
     if not cloud.specversion:
         return None
+    if odd:
+        texts = {name: getattr(cloud, name) for name in cloud.__struct_fields__ if name != "data"}
+        cloud = replace(cloud, **{name: text and original(text) for name, text in texts.items()})
     if not cloud.type.startswith(PREFIX) or cloud.type == PREFIX:
         raise Undecodable(f"CloudEvent of type {cloud.type[:_SHOWN]!r} is not DirectMail's")
     return cloud
 
 
-def fields_of(cloud: CloudEvent) -> Result:
-    """Return the fields of a DirectMail CloudEvent in the vocabulary of the text form. Raises `Undecodable`."""
+def fields_of(cloud: CloudEvent, *, odd: bool) -> Result:
+    """Return the fields of a DirectMail CloudEvent in the vocabulary of the text form. Raises `Undecodable`.
+
+    `odd`: there are bytes in its JSON that are no UTF-8, lone surrogates in the fields.
+    """
     try:
         data = _read_data(cloud.data)
     except (msgspec.DecodeError, RecursionError) as error:
         raise Undecodable(f"CloudEvent {cloud.type[:_SHOWN]!r} whose data is no object: {error}") from error
     _flatten_header(data)
     values = {name: value if isinstance(value, str) else _text_of(value) for name, value in data.items()}
+    if odd:
+        values = {original(name): original(value) for name, value in values.items()}
     for alias, name in _ALIASES.items():
         if alias in values and not values.get(name):
             values[name] = values.pop(alias)

@@ -11,11 +11,12 @@ import msgspec
 from router import ConfigError, Decoder, Event, Message
 from router_plugins.directmail.cloudevents import CloudEvent, fields_of
 from router_plugins.directmail.envelope import unwrap
-from router_plugins.directmail.fields import Result
-from router_plugins.directmail.identity import id_of_cloud_event, id_of_delivery, id_of_text
+from router_plugins.directmail.fields import Result, shown_of
+from router_plugins.directmail.identity import id_of_cloud_event, id_of_data, id_of_delivery, id_of_text
 from router_plugins.directmail.moments import moment, zone_of
 from router_plugins.directmail.names import DELIVERIES, TYPES, type_of_cloud_event, type_of_text
 from router_plugins.directmail.text import parse, strict
+from router_plugins.mending import is_odd, original, shown, text_of
 
 
 class DirectMail(Decoder, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -31,6 +32,7 @@ class DirectMail(Decoder, frozen=True, kw_only=True, forbid_unknown_fields=True)
         "ip_pool_id", "is_dedicated_ip", "fbl_isp",
     ))  # fmt: skip
     types: ClassVar[Mapping[str, str]] = TYPES
+    vouches: ClassVar[bool] = True
 
     def check(self) -> None:
         """Refuse a zone that does not exist."""
@@ -50,27 +52,27 @@ class DirectMail(Decoder, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     def restore(self, message: Message, source: str, name: str) -> Event:
         """Return the event under the id `name`; an empty one is made from what the message says."""
-        text = str(message.body, "utf-8", "replace")
+        try:
+            text = str(message.body, "utf-8")
+        except UnicodeDecodeError:
+            return self._unwrapped(text_of(message.body), message, source, name)
         fields = strict(text)  # most messages; none that needs unwrapping matches
         if fields is None:
-            inner = unwrap(text)
-            if isinstance(inner, CloudEvent):
-                return self._event_of_cloud(inner, message, source, name)
-            text, fields = inner, parse(inner)
-        return self._event_of_text(text, fields, message, source, name)
-
-    def _event_of_text(self, text: str, fields: Result, message: Message, source: str, name: str) -> Event:
+            return self._unwrapped(text, message, source, name)
         kind = type_of_text(fields.event, fields.status)
         identity = name or _business_id(kind, fields) or id_of_text(text)
         return Event(identity, kind, self._time(kind, fields, "", message), source, fields, message)
 
-    def _event_of_cloud(self, cloud: CloudEvent, message: Message, source: str, name: str) -> Event:
-        fields = fields_of(cloud)
-        kind = type_of_cloud_event(cloud.type)
-        identity = name or _business_id(kind, fields)
-        if not identity:
-            identity = id_of_cloud_event(cloud.source, cloud.id) if cloud.id else id_of_text(str(cloud.data, "utf-8"))
-        return Event(identity, kind, self._time(kind, fields, cloud.time or "", message), source, fields, message)
+    def _unwrapped(self, text: str, message: Message, source: str, name: str) -> Event:
+        """Return the event of any form; the id is that of the bytes, and the fields are made fit to be shown."""
+        text, cloud = unwrap(text)
+        odd = is_odd(text)
+        fields = parse(text) if cloud is None else fields_of(cloud, odd=odd)
+        seen = shown_of(fields) if odd else fields
+        kind = type_of_text(seen.event, seen.status) if cloud is None else type_of_cloud_event(shown(cloud.type))
+        identity = name or _business_id(kind, fields) or _id_of(text, cloud)
+        published = "" if cloud is None else cloud.time or ""
+        return Event(identity, kind, self._time(kind, seen, published, message), source, seen, message)
 
     def _time(self, kind: str, fields: Result, published: str, message: Message) -> datetime:
         """Return when it happened: the best of the times that can be read, at last the one of arrival.
@@ -91,7 +93,18 @@ class DirectMail(Decoder, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 def _business_id(kind: str, fields: Result) -> str:
-    """Return the id of a delivery's result; empty for other events, and where half of the key is missing."""
-    if kind in DELIVERIES and fields.env_id and fields.rcpt:
+    """Return the id of a delivery's result; empty for other events, and where a part of the key is missing."""
+    if kind in DELIVERIES and fields.env_id and fields.rcpt and fields.status and fields.end_time:
         return id_of_delivery(fields.env_id, fields.rcpt, fields.status, fields.end_time)
     return ""
+
+
+def _id_of(text: str, cloud: CloudEvent | None) -> str:
+    """Return the id of what has no business key: of a CloudEvent its own, else that of what it says."""
+    if cloud is None:
+        return id_of_text(text)
+    if cloud.source and cloud.id:
+        return id_of_cloud_event(cloud.source, cloud.id)
+    data = str(cloud.data, "utf-8")
+    data = original(data) if is_odd(text) else data
+    return id_of_data(cloud.type, cloud.source, cloud.id, data) if data.strip("{} \t\r\n") else id_of_text(text)

@@ -1,13 +1,13 @@
 """Envelopes: what stands around a result on its way through topics and queues (PROTOCOL 2.4, 2.5).
 
 A topic wraps the message as JSON or XML, and a publisher or a queue client may have base64'd any of the layers.
-`unwrap` tells them apart by what they are, per message, because a queue may hold all of them at once.
+`unwrap` tells them apart by what they are, per message, because a queue may hold all of them at once. In all texts here
+bytes that are no UTF-8 are lone surrogates.
 """
 
 from __future__ import annotations
 
 import binascii
-import re
 from collections.abc import Callable
 from xml.etree.ElementTree import Element, ParseError
 
@@ -17,13 +17,13 @@ from defusedxml.ElementTree import fromstring
 
 from router import Undecodable
 from router_plugins.directmail.cloudevents import CloudEvent, read_cloud_event
-from router_plugins.mending import mended_text, original
+from router_plugins.mending import is_odd, mended_json, mended_text, original, text_of
 
 _LAYERS = 5
 """base64 around an envelope around base64 around an envelope: more than any real way gives."""
 _SPACE = "\ufeff \t\r\n"
 _SHOWN = 60
-_SURROGATE = re.compile("[\ud800-\udfff]")
+_NO_MESSAGE = "XML Notification without a Message"
 
 
 class Notification(msgspec.Struct, frozen=True, gc=False):
@@ -36,8 +36,8 @@ class Notification(msgspec.Struct, frozen=True, gc=False):
 _read_notification = msgspec.json.Decoder(Notification).decode
 
 
-def unwrap(text: str) -> str | CloudEvent:
-    """Take off base64 and envelopes; return the bare text or the CloudEvent inside.
+def unwrap(text: str) -> tuple[str, CloudEvent | None]:
+    """Take off base64 and envelopes; return the bare text inside, and the CloudEvent that it is, if it is one.
 
     Raises `Undecodable` when a layer is broken, is not an envelope of a topic, or when there are too many.
     """
@@ -47,25 +47,27 @@ def unwrap(text: str) -> str | CloudEvent:
         if text.startswith("{"):
             cloud = read_cloud_event(text)
             if cloud is not None:
-                return cloud
+                return text, cloud
             text, was_base64 = _from_json(text), False
         elif text.startswith("<"):
             text, was_base64 = _from_xml(text), False
         else:
             plain = None if was_base64 else _from_base64(text)
             if plain is None:
-                return text
+                return text, None
             text, was_base64 = plain, True
     raise Undecodable(f"more than {_LAYERS} envelopes inside each other")
 
 
 def _from_json(text: str) -> str:
+    odd = is_odd(text)
     try:
-        return _read_notification(text).Message
+        message = _read_notification((mended_json(text) or "") if odd else text).Message
     except (msgspec.DecodeError, RecursionError) as error:
         raise Undecodable(
             f"JSON with neither specversion (a CloudEvent) nor TopicName and Message (a topic's envelope): {error}"
         ) from error
+    return original(message) if odd else message
 
 
 def _from_xml(text: str) -> str:
@@ -79,10 +81,12 @@ def _from_xml(text: str) -> str:
         raise Undecodable(f"XML in an encoding that is not UTF-8: {error}") from error
     if _local_name(root) != "Notification":
         raise Undecodable(f"XML with the root {_local_name(root)[:_SHOWN]!r} instead of Notification")
-    for child in root:
-        if _local_name(child) == "Message":
-            return read(child.text or "")
-    raise Undecodable("XML Notification without a Message")
+    messages = [child for child in root if _local_name(child) == "Message"]
+    if len(messages) != 1:
+        raise Undecodable(f"XML Notification with {len(messages)} Messages" if messages else _NO_MESSAGE)
+    if len(messages[0]):  # what is behind the first of its elements would be lost
+        raise Undecodable("XML Notification whose Message has elements in it, and is no text")
+    return read(messages[0].text or "")
 
 
 def _parse(text: str) -> tuple[Element, Callable[[str], str]]:
@@ -92,7 +96,7 @@ def _parse(text: str) -> tuple[Element, Callable[[str], str]]:
     """
     try:
         return fromstring(text, forbid_dtd=True), str
-    except ParseError as error:
+    except (ParseError, UnicodeEncodeError) as error:
         before, typo, after = text.rpartition("</MessagePublishTime>")
         right = f"{before}</PublishTime>{after}" if typo else text
         if typo and (root := _well_formed(right)) is not None:
@@ -100,20 +104,15 @@ def _parse(text: str) -> tuple[Element, Callable[[str], str]]:
         whole = mended_text(right)
         if whole is None or (root := _well_formed(whole)) is None:
             raise error  # noqa: TRY201 - that of the document as it came
-        return root, _original
+        return root, original
 
 
 def _well_formed(text: str) -> Element | None:
     try:
         root: Element = fromstring(text, forbid_dtd=True)
-    except ParseError:
+    except (ParseError, UnicodeEncodeError):
         return None
     return root
-
-
-def _original(text: str) -> str:
-    """Return a text as it was before mending; what is no character of any text is replaced, as in all bodies."""
-    return _SURROGATE.sub("\ufffd", original(text))
 
 
 def _local_name(element: Element) -> str:
@@ -121,9 +120,9 @@ def _local_name(element: Element) -> str:
 
 
 def _from_base64(text: str) -> str | None:
-    """Return what a strictly base64'd text holds, as UTF-8 with replacement; None where it is not base64."""
+    """Return what a strictly base64'd text holds; None where it is not base64."""
     try:
         plain = binascii.a2b_base64(text.strip(), strict_mode=True)
     except ValueError:
         return None
-    return str(plain, "utf-8", "replace") if plain else None
+    return text_of(plain) if plain else None

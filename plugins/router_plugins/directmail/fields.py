@@ -10,6 +10,8 @@ from collections.abc import Mapping
 
 import msgspec
 
+from router_plugins.mending import shown
+
 
 class Result(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """What became of one mail to one recipient; PROTOCOL 3.1 (text) and 3.2 (CloudEvents)."""
@@ -91,3 +93,9 @@ def result_of(values: Mapping[str, str]) -> Result:
         else:
             known[attribute] = value
     return Result(**known, rcpt_domain=domain_of(known["rcpt"]), extra=extra)
+
+
+def shown_of(result: Result) -> Result:
+    """Return a result as it is shown: with replacement characters for bytes that are no UTF-8."""
+    texts = {name: shown(getattr(result, name)) for name in result.__struct_fields__ if name != "extra"}
+    return Result(**texts, extra={shown(name): shown(value) for name, value in result.extra.items()})

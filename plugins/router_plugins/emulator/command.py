@@ -13,6 +13,7 @@ import msgspec
 import typer
 
 from router import RouterError
+from router.cli.endings import leaves
 from router_plugins.emulator import subcommands
 from router_plugins.emulator.credentials import access_key_of
 from router_plugins.emulator.rules import ACTIVATION
@@ -74,6 +75,7 @@ def run(
     """Run the emulator, unless there is a subcommand."""
     if context.invoked_subcommand is not None:
         return
+    mistakes: list[BaseException] = []
     try:
         host, port = _address(listen)
         settings = Emulator(
@@ -84,9 +86,11 @@ def run(
             settings = msgspec.structs.replace(settings, access_keys=tuple(map(access_key_of, access_key)))
         anyio.run(_serve, settings, host, port, certificate, backend_options={"use_uvloop": sys.platform != "win32"})
     except* RouterError as group:
-        for error in group.exceptions:
-            typer.echo(f"router emulator: {error}", err=True)
-        raise typer.Exit(WRONG_USAGE) from group
+        mistakes = leaves(group)
+    for error in mistakes:
+        typer.echo(f"router emulator: {error}", err=True)
+    if mistakes:
+        raise typer.Exit(WRONG_USAGE)
 
 
 async def _serve(settings: Emulator, host: str, port: int, certificate: Path | None) -> None:

@@ -78,7 +78,7 @@ class PushConnection(asyncio.Protocol):
         """Parse what arrives (asyncio)."""
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError as error:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._resolve(ValueError(f"the answer is no HTTP: {error}"))
             self.close()
 

@@ -60,7 +60,9 @@ class TopicApi:
         """Publish a message."""
         fields = xml.texts(xml.parse(call.body, "Message"))
         name, tag = call.path["topic"], fields.get("MessageTag", "")
-        message, pushes = self._account.publish(name, fields.get("MessageBody", ""), tag)
+        if "MessageBody" not in fields:
+            raise ServiceError("InvalidArgument", "A message needs a MessageBody.")
+        message, pushes = self._account.publish(name, fields["MessageBody"], tag)
         self._push(pushes)
         return reply(201, "Message", xml.leaves({"MessageId": message.message_id, "MessageBodyMD5": message.body_md5}))
 

@@ -6,7 +6,8 @@ together, two Content-Lengths, bare LF, folded headers. Rules of this file:
 * Once the head is complete the status stands, whatever becomes of the body: a body that is malformed, too long or cut
   off only costs the connection.
 * A connection is used again only after an answer whose end is sure, with nothing behind it.
-* Interim answers (1xx) are skipped; their heads count with that of the answer, so that they cannot go on for ever.
+* Interim answers (1xx) are skipped, but for 101: nothing else than HTTP/1.1 was asked for. Their heads count with that
+  of the answer, so that they cannot go on for ever.
 """
 
 from __future__ import annotations
@@ -85,7 +86,9 @@ class AnswerParser:
             self._http.feed_data(data)
         except (HttpParserError, HttpParserUpgrade) as error:
             if not self.status:
-                raise NoAnswerError(f"no usable answer ({error})") from error
+                switches = self._http.get_status_code() == HTTPStatus.SWITCHING_PROTOCOLS
+                reason = "101, and no other protocol was asked for" if switches else error
+                raise NoAnswerError(f"no usable answer ({reason})") from error
             self.ended, self.reusable = True, False
 
     def on_message_begin(self) -> None:

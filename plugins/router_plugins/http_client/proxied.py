@@ -109,6 +109,8 @@ class Proxied:
             response.close()  # unless its end was read, and its connection is free for another request
         if answer.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
             raise NoAnswerError("the proxy wants other credentials (407)")
+        if answer.status == HTTPStatus.SWITCHING_PROTOCOLS:
+            raise NoAnswerError("no usable answer (101, and no other protocol was asked for)")
         return answer
 
     async def _answer(self, response: aiohttp.ClientResponse, deadline: float) -> Answer:

@@ -119,5 +119,9 @@ def _forwarded(request: Request) -> str:
 def _message(request: Request) -> Message:
     """Keep the body as it came, and of the headers what says where it came from."""
     headers = request.headers
-    attributes = {name: headers[header].decode("utf-8", "replace") for header, name in _ATTRIBUTES if header in headers}
+    attributes = {
+        name: headers[header].decode("utf-8", "backslashreplace")  # so that those with other bytes stay others
+        for header, name in _ATTRIBUTES
+        if header in headers
+    }
     return Message(request.body, request.received, attributes)

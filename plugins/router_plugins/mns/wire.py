@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _MENDED = "mended"
 """Marks a document whose texts have stand-ins."""
 
+_SHOWN = 60
 _NAMESPACE = "http://mns.aliyuncs.com/doc/v1/"
 
 
@@ -56,7 +57,13 @@ def read(body: bytes) -> Element:
 
 
 def messages_of(root: Element) -> list[MnsMessage]:
-    """Return the messages of `<Messages>` or of a lone `<Message>`; raises ValueError where a part is missing."""
+    """Return the messages of `<Messages>` or of a lone `<Message>`; raises ValueError where a part is missing.
+
+    So does a part that is no text, or that is there twice: what of it was the message is not to be guessed, for it
+    would be deleted.
+    """
+    if _local(root) not in {"Message", "Messages"}:
+        raise ValueError(f"neither messages nor an error, but {_local(root)[:_SHOWN]!r}")
     elements = [root] if _local(root) == "Message" else [child for child in root if _local(child) == "Message"]
     return [_message(texts) for texts in _texts_of_all(root, elements)]
 
@@ -78,7 +85,9 @@ def _texts_of_all(root: Element, elements: Sequence[Element]) -> Sequence[dict[s
 def outcomes_of(root: Element) -> list[str | Fault]:
     """Return for each message of a batch that was sent its id, or the error that it was refused with."""
     every = [texts_of(child) for child in root if _local(child) == "Message"]
-    return [t["MessageId"] if "MessageId" in t else Fault(t["ErrorCode"], t.get("ErrorMessage", "")) for t in every]
+    return [
+        t["MessageId"] if "MessageId" in t else Fault(t.get("ErrorCode", ""), t.get("ErrorMessage", "")) for t in every
+    ]
 
 
 def _message(texts: dict[str, str]) -> MnsMessage:
@@ -91,7 +100,7 @@ def _message(texts: dict[str, str]) -> MnsMessage:
             next_visible=int(texts["NextVisibleTime"]),
         )
     except KeyError as error:
-        raise ValueError(f"a received message has no {error}") from error
+        raise ValueError(f"a received message has no {error}, or something else than one text there") from error
 
 
 def faults_of(root: Element) -> list[Fault]:
@@ -106,8 +115,15 @@ def faults_of(root: Element) -> list[Fault]:
 
 
 def texts_of(element: Element) -> dict[str, str]:
-    """Return the texts of an element's children by local name."""
-    return {child.tag.rpartition("}")[2]: child.text or "" for child in element}
+    """Return the texts of an element's children by local name, without what is no text, or is there twice."""
+    texts: dict[str, str] = {}
+    unclear: set[str] = set()
+    for child in element:
+        name = child.tag.rpartition("}")[2]
+        if name in texts or len(child):
+            unclear.add(name)
+        texts[name] = child.text or ""
+    return {name: text for name, text in texts.items() if name not in unclear} if unclear else texts
 
 
 def receipt_handles(handles: Sequence[str]) -> bytes:

@@ -86,6 +86,12 @@ def test_a_message_may_stand_in_cdata(decode: Decode, sent: str) -> None:
     assert decode(body).fields == decode(sent).fields
 
 
+def test_what_stands_between_the_parts_of_a_message_is_no_part_of_it(decode: Decode, sent: str) -> None:
+    start, end = escape(sent)[:10], escape(sent)[10:]
+    body = in_xml(sent).replace(escape(sent), f"{start}<!-- no --><?no part?><![CDATA[]]>{end}")
+    assert decode(body).fields == decode(sent).fields
+
+
 @pytest.mark.parametrize("wrap", [in_json, in_xml])
 def test_bytes_that_are_no_utf8_in_an_envelope_are_replaced(
     decode: Decode, sent: str, wrap: Callable[[str], str]
@@ -159,6 +165,10 @@ BOMB = (
         ("<Notification><Message>", "XML that cannot be read"),
         ("<Notification/>", "without a Message"),
         ("<Notification><Message/></Notification>", "empty message"),
+        ("<Notification><Message>env_id=1<b/>&amp;rcpt=a@b.c</Message></Notification>", "has elements in it"),
+        ("<Notification><Message><b>env_id=1</b></Message></Notification>", "has elements in it"),
+        ("<Notification><Message>\x01<b>env_id=1</b></Message></Notification>", "has elements in it"),
+        ("<Notification><Message>a</Message><Message>b</Message></Notification>", "with 2 Messages"),
         ("<html><Message>x</Message></html>", "root 'html' instead of Notification"),
         (BOMB, "DTD or entities"),
         (BOMB.replace("&b;", "&b;\x01"), "DTD or entities"),

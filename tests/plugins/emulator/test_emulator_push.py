@@ -52,6 +52,16 @@ async def wait_until_idle(service: Service) -> None:
             await anyio.sleep(0.005)
 
 
+@pytest.mark.parametrize("fields", ["", "\r\nConnection: Upgrade\r\nUpgrade: h2c"])
+async def test_an_endpoint_that_switches_to_another_protocol_has_not_taken_it(service: Service, fields: str) -> None:
+    async with endpoint(f"101 Switching Protocols{fields}", "204 No Content") as there:
+        service.subscribe("results", "to-http", there.url)
+        service.publish("results", "a=b")
+        await there.wait(2)
+        await wait_until_idle(service)
+    assert status_of(service) == [None, 204]
+
+
 async def test_a_simplified_push_has_the_headers_and_the_casing_of_the_service(service: Service) -> None:
     async with endpoint(path="/n/%7esecret?a=b+c") as there:
         service.subscribe("results", "to-http", there.url, filter_tag="")

@@ -92,6 +92,21 @@ async def test_a_server_that_takes_no_connection_is_given_up_on_in_time(serving:
 # What hostile and broken servers try.
 
 
+@pytest.mark.parametrize("fields", [b"", b"Connection: Upgrade\r\nUpgrade: h2c\r\n"])
+async def test_a_server_that_switches_to_another_protocol_has_not_answered(serving: Serving, fields: bytes) -> None:
+    async with serving(says(b"HTTP/1.1 101 Switching Protocols\r\n" + fields + b"\r\n")) as (_, post):
+        with pytest.raises(NoAnswerError, match="no usable answer"):
+            await post()
+
+
+async def test_a_server_that_offers_another_protocol_has_answered(serving: Serving) -> None:
+    """As Apache does with every answer of a server that knows HTTP/2."""
+    offer = b"Upgrade: h2,h2c\r\nConnection: Upgrade, Keep-Alive\r\nContent-Length: 2\r\n\r\nok"
+    async with serving(says(b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + OK + offer)) as (_, post):
+        found = await post()
+        assert (found.status, found.body) == (200, b"ok")
+
+
 async def test_huge_headers_are_read_no_further_than_the_limit(serving: Serving) -> None:
     async with serving(says(OK + b"X: " + b"x" * 10_000_000)) as (server, post):
         with pytest.raises(NoAnswerError, match=r"no usable answer \(.*more than \d+ bytes"):

@@ -94,6 +94,20 @@ async def test_leave_to_send_a_body_is_given(serve: Any) -> None:
         assert service.taken[0].body == b"hi"
 
 
+async def test_a_client_that_would_like_http_2_is_taken_as_it_is_and_gets_leave_to_send(serve: Any) -> None:
+    """As `curl --http2` and Java's HttpClient ask; the body may wait for leave, and another request comes behind it."""
+    h2c = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABk\r\n"
+    async with serve() as service:
+        client = await service.connect()
+        await client.send(START + h2c + b"Content-Length: 2\r\n\r\nhi" + GOOD)
+        assert await client.statuses(2) == [204, 204]
+        await client.send(START + h2c + b"Expect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n")
+        assert (await client.answer())[0] == 100
+        await client.send(b"2\r\nhi\r\n0\r\n\r\n")
+        assert (await client.answer())[0] == 204
+        assert [request.body for request in service.taken] == [b"hi"] * 3
+
+
 async def test_leave_to_send_waits_for_the_answers_before_it(serve: Any) -> None:
     async with serve(hold=True) as service:
         client = await service.connect()

@@ -54,6 +54,105 @@ def test_no_bytes_make_it_fail(noise: bytes) -> None:
         assert all(request.answer is None or request.answer.status >= 400 for request in requests)
 
 
+UPGRADE = START + b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: %b\r\nHTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABk\r\n"
+UPGRADES = {
+    "h2c with a length": (UPGRADE % b"h2c" + b"Content-Length: 2\r\n\r\nhi", b"hi"),
+    "websocket in chunks": (
+        UPGRADE % b"websocket" + b"Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n1\r\n!\r\n0\r\n\r\n",
+        b"hi!",
+    ),
+    "with leave to send": (UPGRADE % b"h2c" + b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\nhi", b"hi"),
+    "in two headers": (
+        START + b"Connection: Upgrade\r\nConnection: x\r\nUpgrade: a\r\nUpgrade: b\r\nContent-Length: 2\r\n\r\nhi",
+        b"hi",
+    ),
+    "of nothing": (UPGRADE % b"" + b"Content-Length: 2\r\n\r\nhi", b"hi"),
+    "without a body": (UPGRADE % b"h2c" + b"\r\n", b""),
+    "of a body that looks like a request": (
+        UPGRADE % b"h2c" + b"Content-Length: %d\r\n\r\n%b" % (len(GOOD), GOOD),
+        GOOD,
+    ),
+}
+
+
+@pytest.mark.parametrize(("asked", "body"), UPGRADES.values(), ids=UPGRADES)
+def test_who_would_like_another_protocol_is_spoken_to_in_this_one(asked: bytes, body: bytes) -> None:
+    """RFC 9110, 7.8 lets a server ignore `Upgrade`; llhttp takes the head for the end of the message."""
+    stream = asked + GOOD + asked
+    for parts in (
+        [stream],
+        [stream[i : i + 1] for i in range(len(stream))],
+        [stream[: len(asked) - 1], stream[len(asked) - 1 :]],
+    ):
+        subject, requests = parser(), []
+        for part in parts:
+            requests += subject.feed(memoryview(part))
+        assert [(status(request), request.body, request.last) for request in requests] == [
+            (None, body, False),
+            (None, b"hi", False),
+            (None, body, False),
+        ]
+        assert not subject.over
+        assert subject.partial == 0
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([GOOD, *(asked for asked, _ in UPGRADES.values())]), st.integers(1, 60)), max_size=6
+    )
+)
+def test_no_cut_makes_a_message_end_before_its_body(parts: list[tuple[bytes, int]]) -> None:
+    bodies = dict(UPGRADES.values()) | {GOOD: b"hi"}
+    stream, subject, found = b"".join(part for part, _ in parts), parser(), []
+    steps = iter([step for _, step in parts] * len(stream))
+    while stream:
+        step = next(steps)
+        found += [request.body for request in subject.feed(stream[:step])]
+        stream = stream[step:]
+    assert found == [bodies[part] for part, _ in parts]
+
+
+def test_leave_to_send_is_due_also_to_who_would_like_another_protocol() -> None:
+    subject = parser()
+    assert subject.feed(UPGRADE % b"h2c" + b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n") == []
+    assert subject.expects_continue
+    [request] = subject.feed(b"hi")
+    assert request.body == b"hi"
+
+
+@pytest.mark.parametrize(
+    ("framing", "code"),
+    [
+        (b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        (b"Transfer-Encoding: gzip\r\n\r\n", 501),
+        (b"Content-Length: 11\r\n\r\n", 413),
+        (b"Transfer-Encoding: chunked\r\n\r\nb\r\n01234567890", 413),
+        (b"Transfer-Encoding: chunked\r\n\r\n+2\r\nhi\r\n0\r\n\r\n", 400),
+        (b"Expect: 200-ok\r\nContent-Length: 2\r\n\r\n", 417),
+    ],
+)
+def test_wanting_another_protocol_opens_no_way_round_the_rules(framing: bytes, code: int) -> None:
+    requests = parser(max_body=10).feed(UPGRADE % b"h2c" + framing + GOOD)
+    assert [(status(request), request.last) for request in requests] == [(code, True)]
+
+
+def test_connect_is_answered_and_nothing_behind_it_is_a_request() -> None:
+    for head in (
+        b"CONNECT x:1 HTTP/1.1\r\nHost: x\r\n",
+        b"CONNECT x:1 HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n",
+    ):
+        subject = parser()
+        requests = subject.feed(head + b"Content-Length: 2\r\n\r\n" + GOOD)
+        assert [(status(request), request.body, request.last) for request in requests] == [(404, b"", True)]
+        assert subject.feed(GOOD) == []
+
+
+def test_many_that_would_like_another_protocol_fit_into_one_slice() -> None:
+    one = b"POST /n HTTP/1.1\r\nHost:\r\nConnection:upgrade\r\nUpgrade:a\r\n\r\n"
+    requests = parser().feed(memoryview(one * (SLICE // len(one))))
+    assert len(requests) == SLICE // len(one)
+
+
 def test_chunks_are_joined_and_their_trailers_are_no_headers() -> None:
     [request] = parser().feed(
         START + b"Transfer-Encoding: Chunked\r\n\r\n2;x=1\r\nhi\r\n1\r\n!\r\n0\r\nX-Mns-Topic-Name: evil\r\n\r\n"
@@ -166,7 +265,8 @@ def test_a_request_that_closes_is_the_last() -> None:
     for first in (
         START + b"Connection: close\r\nContent-Length: 0\r\n\r\n",
         b"POST /n HTTP/1.0\r\nConnection: keep-alive\r\nContent-Length: 0\r\n\r\n",
-        START + b"Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 0\r\n\r\n",
+        START + b"Connection: Upgrade, close\r\nUpgrade: h2c\r\nContent-Length: 0\r\n\r\n",
+        b"POST /n HTTP/1.0\r\nConnection: Upgrade, keep-alive\r\nUpgrade: h2c\r\nContent-Length: 0\r\n\r\n",
     ):
         subject = parser()
         requests = subject.feed(first + GOOD)

@@ -167,6 +167,59 @@ async def test_an_answer_that_makes_no_sense_is_as_good_as_none(answer: str) -> 
             await client.receive(16, 0)
 
 
+PARTS = {
+    "MessageId": "<MessageId>1</MessageId>",
+    "ReceiptHandle": "<ReceiptHandle>h</ReceiptHandle>",
+    "MessageBody": "<MessageBody>a=b</MessageBody>",
+    "NextVisibleTime": "<NextVisibleTime>1</NextVisibleTime>",
+}
+GOOD = f"<Message>{''.join(PARTS.values())}</Message>"
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize(
+    "written",
+    [
+        "",
+        "<{0}><Notification><Message>a</Message></Notification></{0}>",
+        "<{0}>1<b/></{0}>",
+        "<{0}><b/>1</{0}>",
+        "<{0}>1</{0}><{0}>2</{0}>",
+        "<{0}>1</{0}><x:{0} xmlns:x='y'>2</x:{0}>",
+    ],
+    ids=["missing", "a document in it", "an element behind", "an element before", "twice", "twice in two namespaces"],
+)
+@pytest.mark.parametrize("spoilt", ["", "\x07"])
+def test_a_message_of_which_a_part_is_no_text_cannot_be_read(part: str, written: str, spoilt: str) -> None:
+    """Also where the document has to be mended; what would be stored is not to be guessed, for it is deleted."""
+    inner = "".join((PARTS | {part: written.format(part)}).values())
+    document = f"<Messages>{GOOD}<Message>{inner}<X>{spoilt}</X></Message></Messages>"
+    with pytest.raises(ValueError, match=part):
+        wire.messages_of(wire.read(document.encode()))
+
+
+@pytest.mark.parametrize(
+    ("written", "body"),
+    [
+        ("a<!-- no -->=<?no part?>b", "a=b"),
+        ("<![CDATA[<b/>]]>&lt;c/>", "<b/><c/>"),
+        ("", ""),
+        (" a ", " a "),
+    ],
+)
+def test_a_body_is_all_of_its_text(written: str, body: str) -> None:
+    inner = "".join((PARTS | {"MessageBody": f"<MessageBody>{written}</MessageBody>"}).values())
+    properties = "<UserProperties><PropertyValue><Name>n</Name></PropertyValue></UserProperties>"
+    [message] = wire.messages_of(wire.read(f"<Message>{inner}{properties}</Message>".encode()))
+    assert message.body == body
+
+
+@pytest.mark.parametrize("document", ["<html><Message/></html>", "<Error><Code>C</Code></Error>", "<Queue/>"])
+def test_what_holds_no_messages_is_no_empty_answer(document: str) -> None:
+    with pytest.raises(ValueError, match="neither messages"):
+        wire.messages_of(wire.read(document.encode()))
+
+
 async def test_an_answer_without_end_is_cut_off() -> None:
     async with opened() as (service, client):
         service.faults = [lambda _: web.Response(body=b"x" * 9_000_000)] * 3

@@ -247,6 +247,20 @@ async def test_after_a_batch_that_cannot_be_read_messages_come_one_by_one() -> N
     assert counted == ["unreadable"]
 
 
+@pytest.mark.parametrize("body", ["<Notification><Message>a</Message></Notification>", "a<b/>"])
+async def test_a_message_that_is_no_text_stays_in_the_queue_and_holds_up_no_others(body: str) -> None:
+    emit, counted = Recorder(), list[str]()
+    async with polling(emit, counted, pollers=1) as service:
+        service.unescaped = body
+        service.put("a", body, "b")
+        await until(lambda: counted == ["unreadable"])
+        assert emit.messages == []
+        service.reappear()
+        await until(lambda: len(service.deleted) == 2 and counted.count("unreadable") == 2)
+    assert sorted(bytes(message.body) for message in emit.messages) == [b"a", b"b"]
+    assert list(service.hidden.values()) == [body]
+
+
 async def test_a_message_with_characters_that_xml_cannot_have_is_stored_byte_for_byte_with_the_others() -> None:
     emit, counted = Recorder(), list[str]()
     async with polling(emit, counted) as service:

@@ -4,6 +4,9 @@ llhttp (in httptools, in its strict mode) refuses the forms that requests are sm
 Transfer-Encoding together, two or odd Content-Lengths, bare LF or CR, folded headers, blanks before a colon.
 What it lets through and a careful server does not, `limits.head_problem` finds.
 
+llhttp takes the head of a request that would like another protocol (`Upgrade`) for its end. HTTP/1.1 is spoken on, as
+RFC 9110, 7.8 lets a server choose, so such a request has a body like any other, and another llhttp reads it.
+
 A refusal is a request too, with its answer set: so it leaves in its turn, after those that came before it.
 After one with `last` set the connection is over, and whatever follows is ignored.
 """
@@ -103,23 +106,41 @@ class Parser:
 
     def feed(self, data: bytes | memoryview) -> list[Request]:
         """Return the requests that `data` completes, in order."""
-        if self.over:
-            return []
-        self._began = False
-        self._fed = len(data)
-        try:
-            self._http.feed_data(data)
-        except HttpParserUpgrade:
-            self._complete[-1].last = True  # nothing is spoken here but HTTP/1.1: answer what was asked, and close
-            self.stop()
-        except HttpParserError as error:
-            self._break_off(error)
-        else:
-            self._wire = 0 if self._began else self._wire + self._fed
-            if self.phase is not _IDLE and self._wire > self._allowance():
-                self._complete.append(self.refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "too long on the wire"))
+        while not self.over:
+            self._began = False
+            self._fed = len(data)
+            try:
+                self._http.feed_data(data)
+            except HttpParserUpgrade as upgrade:
+                data = self._again(data[upgrade.args[0] :])
+                continue
+            except HttpParserError as error:
+                self._break_off(error)
+            else:
+                self._wire = 0 if self._began else self._wire + self._fed
+                if self.phase is not _IDLE and self._wire > self._allowance():
+                    too_long = self.refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "too long on the wire")
+                    self._complete.append(too_long)
+            break
         complete, self._complete = self._complete, []
         return complete
+
+    def _again(self, rest: bytes | memoryview) -> bytes:
+        """Take back a request that would like another protocol; return it as if it did not, to be parsed anew.
+
+        CONNECT has no body, and what follows it would be for another server: it is answered, and is the last.
+        """
+        method, request = self._http.get_method(), self._complete[-1]
+        if method == b"CONNECT":
+            request.last = True
+            self.stop()
+            return b""
+        self._complete.pop()
+        self.over = False
+        self._http = HttpRequestParser(self)
+        lines = [b"%b %b HTTP/%b" % (method, request.target, self._version.encode())]
+        lines += [b"%b: %b" % header for header in request.headers.items() if header[0] != b"upgrade"]
+        return b"\r\n".join((*lines, b"", rest))
 
     def refuse(self, status: HTTPStatus, reason: str, *, retry_after: float | None = None) -> Request:
         """Give up the message that is under way, and the connection; return the refusal."""
