@@ -38,11 +38,15 @@ class Reject(RouterError):
 
 
 class Partial(RouterError):
-    """Say that a batch worked but for some: `errors` maps the index in the batch to what went wrong."""
+    """Say that a batch worked but for some: `errors` maps the index in the batch to what went wrong.
 
-    def __init__(self, errors: Mapping[int, Retry | Reject]) -> None:
+    `marks` are the sink's own positions that the others changed, if it keeps any (`Sink.resume`).
+    """
+
+    def __init__(self, errors: Mapping[int, Retry | Reject], marks: Mapping[str, int] | None = None) -> None:
         super().__init__(f"{len(errors)} of the batch failed")
         self.errors = errors
+        self.marks: Mapping[str, int] = marks or {}
 
 
 class Undecodable(RouterError):

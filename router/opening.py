@@ -1,4 +1,4 @@
-"""Opening: a sink is opened, at its own positions if it keeps any, which are noted after each call."""
+"""Opening: a sink is opened, at its own positions if it keeps any, noted after each call, failed in part or not."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from router.books import Books
+from router.errors import Partial
 from router.event import Batch
 from router.plugin import Deliver, Sink
 from router.tally import Tally
@@ -22,6 +23,10 @@ async def opened(sink: Sink, books: Books, tally: Tally) -> AsyncGenerator[Deliv
     async with resumed as place:
 
         async def deliver_and_mark(batch: Batch) -> None:
-            tally.mark(await place(batch))
+            try:
+                tally.mark(await place(batch))
+            except Partial as error:
+                tally.mark(error.marks)
+                raise
 
         yield deliver_and_mark

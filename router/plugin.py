@@ -147,7 +147,10 @@ class Step(Plugin, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 Placed: TypeAlias = Callable[[Batch], Coroutine[Any, Any, Mapping[str, int]]]
-"""Deliver a batch, as `Deliver` does, and return the sink's own positions that this changed."""
+"""Deliver a batch, as `Deliver` does, and return the sink's own positions that this changed.
+
+A `Partial` that it raises has those in its `marks`.
+"""
 
 
 class Sink(Plugin, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -84,18 +84,15 @@ class File(Sink, frozen=True, kw_only=True):
         arranged = partial(_arranged, parse(self.path, "path"), lru_cache(1024)(harmless), self.form)
         appender = Appender(self.max_open, _BEGIN, marks)
         alone = anyio.Lock()
-        owed: dict[str, int] = {}  # lengths from calls that failed in part, and so could not return them
 
         async def place(batch: Batch) -> Mapping[str, int]:
             texts, indices, refused = arranged(batch)
             async with alone:
                 results = await anyio.to_thread.run_sync(appender.append, texts)
-                owed.update((path, result) for path, result in results.items() if isinstance(result, int))
-                failed = {path: result for path, result in results.items() if isinstance(result, OSError)}
-                raise_for(refused | _by_index(failed, indices), len(batch))
-                lengths = dict(owed)
-                owed.clear()
-                return lengths
+            lengths = {path: result for path, result in results.items() if isinstance(result, int)}
+            failed = {path: result for path, result in results.items() if isinstance(result, OSError)}
+            raise_for(refused | _by_index(failed, indices), len(batch), lengths)
+            return lengths
 
         try:
             yield place

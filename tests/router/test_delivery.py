@@ -475,6 +475,27 @@ async def test_a_sinks_own_positions_are_committed_with_the_mark_that_they_belon
     assert opened == [{}, {"tape": 6}]
 
 
+async def test_the_positions_after_a_call_that_failed_in_part_are_committed_too() -> None:
+    class Tapes(Sink, frozen=True, kw_only=True):
+        keeps_positions = True
+        script: list[Partial | None] = []
+
+        @asynccontextmanager
+        async def resume(self, marks: Mapping[str, int]) -> AsyncGenerator[Placed]:
+            async def place(batch: Batch) -> Mapping[str, int]:
+                if error := self.script.pop():
+                    raise error
+                return {"right": 1}
+
+            yield place
+
+    books = Books(chunk(1, "ab"))
+    sink = Tapes(script=[None, Partial({1: Retry("torn")}, {"left": 1})])
+    async with running(delivery(sink, books, Policy(batch=2, ordered=True))):
+        await anyio.sleep(60)
+    assert (books.progress.position, books.marked) == (3, {"left": 1, "right": 1})
+
+
 class Reel(Sink, frozen=True, kw_only=True):
     """Keeps what it gets, cut back to its mark whenever it is opened."""
 
