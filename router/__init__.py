@@ -2,6 +2,7 @@
 
 from router.errors import ConfigError, Partial, Reject, Retry, RouterError, Undecodable
 from router.event import UNDECODABLE, Batch, Event, Message, json_lines
+from router.names import Names
 from router.plugin import Count, Decoder, Deliver, Emit, Marks, Placed, Plugin, Secret, Sink, Source, Step
 from router.threads import Threads
 from router.units import Duration, Size
@@ -18,6 +19,7 @@ __all__ = [
     "Event",
     "Marks",
     "Message",
+    "Names",
     "Partial",
     "Placed",
     "Plugin",

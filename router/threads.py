@@ -32,22 +32,34 @@ IDLE = 5.0
 """Seconds after which a thread that has nothing to do ends."""
 
 
-class _Call(Generic[T]):
-    """A call that is asked for, and what came of it."""
+class Call(Generic[T]):
+    """A call that is asked for, and what came of it; any number may wait for that."""
 
-    __slots__ = ("done", "error", "function", "result")
+    __slots__ = ("_pool", "done", "error", "function", "value")
 
-    result: T
+    value: T
 
-    def __init__(self, function: Callable[[], T]) -> None:
+    def __init__(self, function: Callable[[], T], pool: _Pool) -> None:
         self.function = function
         self.done = anyio.Event()
         self.error: BaseException | None = None
+        self._pool = pool
+
+    async def result(self) -> T:
+        """Return what the function returns, or raise what it raises; who is cancelled changes nothing of that."""
+        wait = STUCK
+        while not self.done.is_set():
+            with anyio.move_on_after(wait):
+                await self.done.wait()
+            wait = STUCK if self._pool.grow() else min(2 * wait, LOOK)
+        if self.error is not None:
+            raise self.error
+        return self.value
 
     def work(self) -> None:
         """Do it, in a thread."""
         try:
-            self.result = self.function()
+            self.value = self.function()
         except BaseException as error:  # noqa: BLE001 - it is raised where the call was made
             self.error = error
 
@@ -59,7 +71,7 @@ class Threads:
         self._most = most
         self._pool = _pool()
         self._busy = 0
-        self._waiting: deque[_Call[Any]] = deque()
+        self._waiting: deque[Call[Any]] = deque()
 
     @property
     def busy(self) -> int:
@@ -68,27 +80,17 @@ class Threads:
 
     async def run(self, function: Callable[[], T]) -> T:
         """Return what the function returns, or raise what it raises; if cancelled, leave it, or never begin it."""
-        call = self._asked(function)
+        call = self.begin(function)
         try:
-            wait = STUCK
-            while not call.done.is_set():
-                with anyio.move_on_after(wait):
-                    await call.done.wait()
-                wait = STUCK if self._pool.grow() else min(2 * wait, LOOK)
+            return await call.result()
         except BaseException:
             if call in self._waiting:
                 self._waiting.remove(call)
             raise
-        if call.error is not None:
-            raise call.error
-        return call.result
 
-    def later(self, function: Callable[[], object]) -> anyio.Event:
-        """Have a call made when its turn comes, whoever is cancelled; the event says that it has ended."""
-        return self._asked(function).done
-
-    def _asked(self, function: Callable[[], T]) -> _Call[T]:
-        call = _Call(function)
+    def begin(self, function: Callable[[], T]) -> Call[T]:
+        """Have a call made when its turn comes, whoever waits for it or does not."""
+        call = Call(function, self._pool)
         self._waiting.append(call)
         self._begin()
         return call
@@ -98,13 +100,13 @@ class Threads:
             self._busy += 1
             self._pool.submit(self._waiting.popleft(), self._ended)
 
-    def _ended(self, call: _Call[Any]) -> None:
+    def _ended(self, call: Call[Any]) -> None:
         self._busy -= 1
         call.done.set()
         self._begin()
 
 
-_Job = tuple[_Call[Any], Callable[[_Call[Any]], None]]
+_Job = tuple[Call[Any], Callable[[Call[Any]], None]]
 
 
 class _Pool:
@@ -123,7 +125,7 @@ class _Pool:
         self._lock = threading.Lock()
         self._moved = time.monotonic()
 
-    def submit(self, call: _Call[Any], ended: Callable[[_Call[Any]], None]) -> None:
+    def submit(self, call: Call[Any], ended: Callable[[Call[Any]], None]) -> None:
         """Have a call done by a thread that is idle, or a new one, or else the next that becomes free."""
         job = call, ended
         with self._lock:

@@ -122,9 +122,9 @@ class File(Sink, frozen=True, kw_only=True):
                 yield place
             finally:
                 tasks.cancel_scope.cancel()
-                closed = threads.later(appender.close)
+                closing = threads.begin(appender.close)
                 with anyio.move_on_after(FAREWELL, shield=True):
-                    await closed.wait()
+                    await closing.result()
 
 
 def harmless(value: str) -> str:
