@@ -2,7 +2,9 @@
 
 from router.errors import ConfigError, Partial, Reject, Retry, RouterError, Undecodable
 from router.event import UNDECODABLE, Batch, Event, Message, json_lines
-from router.plugin import Count, Decoder, Deliver, Emit, Placed, Plugin, Secret, Sink, Source, Step
+from router.names import Names
+from router.plugin import Count, Decoder, Deliver, Emit, Marks, Placed, Plugin, Secret, Sink, Source, Step
+from router.threads import Threads
 from router.units import Duration, Size
 
 __all__ = [
@@ -15,7 +17,9 @@ __all__ = [
     "Duration",
     "Emit",
     "Event",
+    "Marks",
     "Message",
+    "Names",
     "Partial",
     "Placed",
     "Plugin",
@@ -27,6 +31,7 @@ __all__ = [
     "Size",
     "Source",
     "Step",
+    "Threads",
     "Undecodable",
     "json_lines",
 ]

@@ -20,13 +20,11 @@ class Retry(RouterError):
     """Say that it did not work now and is worth another try.
 
     `reason` is for people; `after` is the number of seconds that the other side asked to wait, `status` what it
-    answered, if it did: calls that fail are counted by it. `detail` is for our own log alone: it may name what strangers
-    need not know.
+    answered, if it did: calls that fail are counted by it. `detail` is for our own log alone: it may name what
+    strangers need not know.
     """
 
-    def __init__(
-        self, reason: str, after: float | None = None, status: int | None = None, *, detail: str = ""
-    ) -> None:
+    def __init__(self, reason: str, after: float | None = None, status: int | None = None, *, detail: str = "") -> None:
         super().__init__(reason)
         self.reason = reason
         self.after = after

@@ -141,6 +141,17 @@ class Step(Plugin, frozen=True, kw_only=True, forbid_unknown_fields=True):
         raise NotImplementedError
 
 
+class Marks(dict[str, int]):
+    """A sink's own positions, as the engine hands them to `Sink.resume`."""
+
+    async def keep(self, marks: Mapping[str, int]) -> None:
+        """Have positions committed at once, with all that is delivered; raises `Retry` where that cannot be.
+
+        For what must be known of a place before anything is delivered there, such as which file it is.
+        """
+        raise NotImplementedError
+
+
 Placed: TypeAlias = Callable[[Batch], Coroutine[Any, Any, Mapping[str, int]]]
 """Deliver a batch, as `Deliver` does, and return the sink's own positions that this changed.
 
@@ -177,9 +188,9 @@ class Sink(Plugin, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Open at the sink's own positions, if it keeps any: then nothing is delivered to it twice.
 
         `marks` are the positions (such as the lengths of files) that were committed last, in one transaction with
-        the subscription's progress. What lies beyond them at the destination was delivered but not committed: it
-        must be undone, for it comes again. Those may be missing that changed last before anything was delivered of
-        which the journal still has the event. Calls come one at a time and in order. None, the default, says that the
-        sink has none (`keeps_positions` is false); then `open` is used.
+        the subscription's progress; the engine's are `Marks`. What lies beyond them at the destination was delivered
+        but not committed: it must be undone, for it comes again. Those may be missing that changed last before
+        anything was delivered of which the journal still has the event. Calls come one at a time and in order. None,
+        the default, says that the sink has none (`keeps_positions` is false); then `open` is used.
         """
         return None

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 LAYERS = [
-    {"bell", "errors", "event", "hint", "latency", "lines", "listeners", "units", "worker"},
+    {"bell", "errors", "event", "hint", "latency", "lines", "listeners", "names", "threads", "units", "worker"},
     {"plugin"},
     {"journal", "match", "proof", "steps"},
     {"intake", "fronts", "spare", "routed", "scan", "dispatch", "verify"},

@@ -5,6 +5,10 @@ progress, and lines that stand beyond them and come again are not written again 
 fails waits, and the subscription's other files with it. A length is kept until the journal has none of the events any
 more that were delivered before it changed last; a file without one is looked through instead.
 
+Files may be moved away, cut or removed under it (logrotate): that is noticed before the next write, and holds across a
+crash, for a file that was moved as long as it stays in its folder or one below. What was written in the last second
+before a crash, to a file that is compressed, moved elsewhere or removed before the router runs again, comes again.
+
 The values of fields come from anyone, so in a path they are made harmless, see `harmless`.
 
 `form: raw` writes the bytes as they came, and a newline where they do not end with one. A message with a line break
@@ -17,6 +21,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import time
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -24,11 +29,11 @@ from functools import lru_cache, partial
 from typing import Annotated, ClassVar, Literal, TypeAlias
 
 import anyio
-import anyio.to_thread
 import msgspec
 
-from router import Batch, ConfigError, Deliver, Event, Placed, Reject, Retry, Sink, json_lines
-from router_plugins.append import Appender
+from router import Batch, ConfigError, Deliver, Event, Marks, Placed, Reject, Retry, Sink, Threads, json_lines
+from router_plugins.append import IDLE, Appender, Begun
+from router_plugins.descriptors import for_files
 from router_plugins.failures import raise_for
 from router_plugins.template import Clean, Template, parse
 
@@ -39,6 +44,8 @@ LONGEST_NAME = 255
 _DIGEST = 16
 _UNSAFE = re.compile(r"^[.-]|[^A-Za-z0-9._@+=,-]")
 _COMPRESSED = (".gz", ".zst", ".bz2", ".xz")
+FAREWELL = 1.0
+"""Seconds that closing the files may take; one that hangs is closed when it no longer does."""
 _BEGIN = b'{"id":"'
 """What each line of `Event.json()` begins with."""
 
@@ -82,22 +89,42 @@ class File(Sink, frozen=True, kw_only=True):
     async def resume(self, marks: Mapping[str, int]) -> AsyncGenerator[Placed]:
         """Go on behind the lengths of the files, by path in bytes, that were committed last."""
         arranged = partial(_arranged, parse(self.path, "path"), lru_cache(1024)(harmless), self.form)
-        appender = Appender(self.max_open, _BEGIN, marks)
-        alone = anyio.Lock()
+        appender = Appender(self.max_open, _BEGIN, marks, for_files())
+        threads, opened = Threads(), time.time()
+        used = anyio.Event()
 
         async def place(batch: Batch) -> Mapping[str, int]:
             texts, indices, refused = arranged(batch)
-            async with alone:
-                results = await anyio.to_thread.run_sync(appender.append, texts)
-            lengths = {path: result for path, result in results.items() if isinstance(result, int)}
+            append = partial(appender.append, texts, new=bool(batch) and batch[0].received > opened)
+            while isinstance(results := await threads.run(append), Begun):
+                if isinstance(marks, Marks):
+                    await marks.keep(results.marks)
+            used.set()
             failed = {path: result for path, result in results.items() if isinstance(result, OSError)}
+            done = [result for result in results.values() if not isinstance(result, OSError)]
+            lengths = {name: length for changed in done for name, length in changed.items()}
             raise_for(refused | _by_index(failed, indices), len(batch), lengths)
             return lengths
 
-        try:
-            yield place
-        finally:
-            appender.close()
+        async def close_idle() -> None:
+            nonlocal used
+            while True:
+                await used.wait()
+                used = anyio.Event()
+                with anyio.move_on_after(IDLE):
+                    await used.wait()
+                    continue
+                await threads.run(appender.close)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(close_idle)
+            try:
+                yield place
+            finally:
+                tasks.cancel_scope.cancel()
+                closing = threads.begin(appender.close)
+                with anyio.move_on_after(FAREWELL, shield=True):
+                    await closing.result()
 
 
 def harmless(value: str) -> str:

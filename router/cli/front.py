@@ -13,6 +13,7 @@ from pathlib import Path
 import anyio
 
 from router.cli.logs import configure
+from router.cli.loop import Loop
 from router.config.plugins import import_drop_in
 from router.fronts.front import Front
 from router.fronts.link import Link
@@ -24,7 +25,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGHUP):  # sent to all by a terminal: the daemon says what is to be done
         signal.signal(number, signal.SIG_IGN)
     level = sys.argv[1] if len(sys.argv) > 1 else "info"
-    sys.exit(anyio.run(_run, _own_link(), level, backend_options={"use_uvloop": sys.platform != "win32"}))
+    sys.exit(anyio.run(_run, _own_link(), level, backend_options={"loop_factory": Loop}))
 
 
 def _own_link() -> Link:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -18,6 +17,7 @@ from anyio.streams.memory import MemoryObjectSendStream
 
 from router import service
 from router.cli.logs import configure
+from router.cli.loop import Loop
 from router.cli.watching import watch
 from router.config import Config, load
 from router.fronts.crew import FRONT
@@ -35,7 +35,7 @@ def run(config: ConfigFile, log_level: Level = "info") -> None:
     loaded = load(config, os.environ)
     front = (*FRONT, log_level)
     gc.freeze()  # what was imported stays: to look through it for garbage would stop the loop for a tenth of a second
-    anyio.run(_run, loaded, config, front, backend_options={"use_uvloop": sys.platform != "win32"})
+    anyio.run(_run, loaded, config, front, backend_options={"loop_factory": Loop})
 
 
 async def _run(config: Config, path: Path, front: Sequence[str]) -> None:

@@ -76,6 +76,49 @@ async def test_a_file_whose_length_is_no_longer_kept_has_each_result_once_after_
     assert {number for number, status in answered.items() if status == 204} <= arrived
 
 
+async def test_files_that_are_moved_away_at_random_moments_have_each_result_once_after_kills(tmp_path: Path) -> None:
+    """As logrotate does, with `create` or without: under load, while the router is killed, and while it is down.
+
+    No id stands twice, neither in one file nor in two.
+    """
+    answered: dict[int, int] = {}
+    rotations = 0
+
+    async def rotate() -> None:
+        nonlocal rotations
+        while True:
+            await anyio.sleep(random.uniform(0.01, 0.15))
+            for path in daemon.out.glob("*/*.jsonl"):
+                rotations += 1
+                path.rename(path.with_name(f"{path.name}.{rotations}"))
+                if rotations % 2:
+                    path.touch()
+
+    with running(tmp_path, BY_DAY_AND_STATUS) as daemon:
+        async with anyio.create_task_group() as rotating:
+            rotating.start_soon(rotate)
+            for kill in range(5):
+                async with anyio.create_task_group() as tasks:
+                    for status in (0, 1):
+                        first = (kill * 10 + status) * 10_000
+                        load = range(first, first + 10_000)
+                        tasks.start_soon(
+                            lambda s, n: post(daemon.url, n, answered, connections=4, status=s), status, load
+                        )
+                    await anyio.sleep(random.uniform(0.05, 0.8))
+                    await anyio.to_thread.run_sync(daemon.kill)
+                await anyio.to_thread.run_sync(daemon.start)
+            await anyio.to_thread.run_sync(daemon.wait_settled)
+            rotating.cancel_scope.cancel()
+        assert daemon.verify()["ok"]
+        written = Counter(line["id"] for line in daemon.lines("*/*.jsonl*"))
+        arrived = {int(line["env_id"]) for line in daemon.lines("*/*.jsonl*")}
+    assert [id_ for id_, times in written.items() if times > 1] == []
+    assert {number for number, status in answered.items() if status == 204} <= arrived
+    assert rotations > 20
+    assert len(arrived) > 500, "the load was too small to show anything"
+
+
 def kept(folder: Path) -> list[str]:
     """Return the names of the files whose lengths the journal keeps."""
     with closing(sqlite3.connect(folder / "state" / "journal.db", timeout=10)) as sql:

@@ -1,6 +1,6 @@
 """New connections to one origin: names, addresses, TLS.
 
-A name is looked up again when its addresses are ten seconds old or none of them took a connection. Several addresses
+A name is looked up again when its addresses are ten seconds old or none of them took a connection (`names`). Several
 are tried side by side, a quarter of a second apart (RFC 8305, by aiohappyeyeballs, as aiohttp does): uvloop would wait
 for each in turn. Addresses in a denied network are left out after the name was looked up, and connected to is what was
 looked at: so no name leads there, whoever answers for it.
@@ -9,7 +9,6 @@ looked at: so no name leads there, whoever answers for it.
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address
@@ -18,13 +17,12 @@ from typing import Any, TypeAlias, cast
 import aiohappyeyeballs
 from yarl import URL
 
+from router import Names
 from router_plugins.http_client.connection import Connection
 from router_plugins.http_client.errors import DeniedError
 
 Network: TypeAlias = IPv4Network | IPv6Network
 
-FRESH = 10.0
-"""Seconds that the addresses of a name are used."""
 STAGGER = 0.25
 """Seconds until another address is tried beside one that does not answer."""
 FAREWELL = 1.0
@@ -43,18 +41,16 @@ class Dialler:
         self._port = url.port
         self._tls = tls if url.scheme == "https" else None
         self._denied = denied
-        self._addresses: Sequence[Any] = ()  # as `getaddrinfo` gives them
-        self._stale = 0.0
-        self._looking = asyncio.Lock()
+        self._names = Names()
 
     async def dial(self, factory: Callable[[], Connection]) -> Connection:
         """Open a connection; raises `OSError` (`ssl.SSLError` and `socket.gaierror` are such)."""
         loop = asyncio.get_running_loop()
-        addresses = await self._look_up(loop)
+        addresses = await self._look_up()
         try:
             sock = await _connect(addresses, happy_eyeballs_delay=STAGGER, loop=loop)
         except OSError:
-            self._addresses = ()
+            self._names.doubt(self._host, self._port)
             raise
         if self._tls is None:
             return (await loop.create_connection(factory, sock=sock))[1]
@@ -67,16 +63,13 @@ class Dialler:
         )
         return connection
 
-    async def _look_up(self, loop: asyncio.AbstractEventLoop) -> Sequence[Any]:
-        """Return the addresses; who comes while they are being looked up waits for that."""
-        async with self._looking:
-            if not self._addresses or loop.time() > self._stale:
-                found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
-                self._addresses = [one for one in found if not self._denies(one[4][0])]
-                if found and not self._addresses:
-                    raise DeniedError(f"{found[0][4][0]} is in a network that is denied")
-                self._stale = loop.time() + FRESH
-            return self._addresses
+    async def _look_up(self) -> Sequence[Any]:
+        """Return the addresses that may be connected to."""
+        found = await self._names.look_up(self._host, self._port)
+        allowed = [one for one in found if not self._denies(one[4][0])]
+        if found and not allowed:
+            raise DeniedError(f"{found[0][4][0]} is in a network that is denied")
+        return allowed
 
     def _denies(self, host: Any) -> bool:
         """Say whether a numeric address is denied; one of IPv4 in IPv6's clothes is the IPv4 one."""

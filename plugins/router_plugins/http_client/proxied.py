@@ -31,6 +31,7 @@ from router_plugins.http_client.connection import DRAIN
 from router_plugins.http_client.errors import LostError, NoAnswerError, lost, no_connection
 from router_plugins.http_client.parser import Answer, Limits
 from router_plugins.http_client.request import Requests, basic
+from router_plugins.resolver import Resolver
 
 _MAX_HEADERS = 128
 _LARGE = 2**20
@@ -148,7 +149,7 @@ class _Connector(aiohttp.TCPConnector):
 def _session(tls: ssl.SSLContext | None, limits: Limits, *, keep: bool) -> aiohttp.ClientSession:
     """Return a session that has no opinion of its own; one that does not `keep` makes a connection for each request."""
     reuse: dict[str, Any] = {"keepalive_timeout": client.IDLE} if keep else {"force_close": True}
-    connector = _Connector(limit=0, ssl=tls or True, **reuse)
+    connector = _Connector(limit=0, ssl=tls or True, resolver=Resolver(), use_dns_cache=False, **reuse)
     traced = aiohttp.TraceConfig()
     traced.on_connection_reuseconn.append(_note_reuse)
     return aiohttp.ClientSession(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import ssl
+import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from ipaddress import ip_network
@@ -77,15 +77,15 @@ def test_target_and_host_follow_from_the_url(url: str, line: str, host: str) -> 
 
 
 class Names:
-    """A resolver in the place of asyncio's: gives the ports of 127.0.0.1 that it was told, or fails."""
+    """A resolver in the place of the system's: gives the ports of 127.0.0.1 that it was told, or fails."""
 
     def __init__(self, *found: list[int] | OSError) -> None:
         self.found = list(found)
         self.asked: list[tuple[str, int]] = []
 
-    async def __call__(self, host: str, port: int, **_: Any) -> list[Any]:
+    def __call__(self, host: str, port: int, *_: Any) -> list[Any]:
         self.asked.append((host, port))
-        await asyncio.sleep(0.01)
+        time.sleep(0.01)
         found = self.found.pop(0) if len(self.found) > 1 else self.found[0]
         if isinstance(found, OSError):
             raise found
@@ -100,15 +100,12 @@ async def named(script: Callable[[Server, Peer], Coroutine[Any, Any, None]]) -> 
 
 
 REQUEST = Requests(URL("http://hooks.example:81/"), {}).render(b"", b"")
-only_asyncio = pytest.mark.parametrize("anyio_backend", ["asyncio"])
-"""The resolver of uvloop cannot be replaced."""
 
 
-@only_asyncio
 async def test_a_name_is_looked_up_once_for_all_that_connect_within_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     async with named(says(OK + b"Connection: close\r\nContent-Length: 0\r\n\r\n")) as (server, opened):
         names = Names([server.port])
-        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", names)
+        monkeypatch.setattr(socket, "getaddrinfo", names)
         async with anyio.create_task_group() as group:
             for _ in range(10):
                 group.start_soon(opened.post, REQUEST)
@@ -116,40 +113,36 @@ async def test_a_name_is_looked_up_once_for_all_that_connect_within_its_time(mon
     assert server.connections == 10
 
 
-@only_asyncio
 async def test_a_name_is_looked_up_again_when_its_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("router_plugins.http_client.dialling.FRESH", -1.0)
+    monkeypatch.setattr("router.names.FRESH", 0.0)
     async with named(says(OK + b"Connection: close\r\nContent-Length: 0\r\n\r\n")) as (server, opened):
         names = Names([server.port])
-        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", names)
+        monkeypatch.setattr(socket, "getaddrinfo", names)
         for _ in range(3):
             await opened.post(REQUEST)
     assert len(names.asked) == 3
 
 
-@only_asyncio
 async def test_a_name_whose_addresses_took_no_connection_is_looked_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
     async with named(always) as (server, opened):
         names = Names([closed_port()], [server.port])
-        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", names)
+        monkeypatch.setattr(socket, "getaddrinfo", names)
         with pytest.raises(NoAnswerError, match="no connection: Connection refused"):
             await opened.post(REQUEST)
         assert (await opened.post(REQUEST)).status == 204
     assert len(names.asked) == 2
 
 
-@only_asyncio
 async def test_another_address_is_tried_when_one_takes_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     async with named(always) as (server, opened):
-        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", Names([closed_port(), server.port]))
+        monkeypatch.setattr(socket, "getaddrinfo", Names([closed_port(), server.port]))
         assert (await opened.post(REQUEST)).status == 204
 
 
-@only_asyncio
 async def test_a_name_that_cannot_be_looked_up_is_said_and_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     async with named(always) as (server, opened):
         names = Names(socket.gaierror(socket.EAI_NONAME, "Name or service not known"), [server.port])
-        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", names)
+        monkeypatch.setattr(socket, "getaddrinfo", names)
         with pytest.raises(NoAnswerError, match="its name cannot be resolved"):
             await opened.post(REQUEST)
         assert (await opened.post(REQUEST)).status == 204
@@ -175,19 +168,18 @@ async def test_no_address_in_a_denied_network_is_connected_to(host: str, network
     assert server.connections == 0
 
 
-@only_asyncio
 async def test_a_name_that_comes_to_lead_into_a_denied_network_is_not_followed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each time it is looked up, and of several addresses the others are used."""
-    monkeypatch.setattr("router_plugins.http_client.dialling.FRESH", -1.0)
+    monkeypatch.setattr("router.names.FRESH", 0.0)
     answers = [["127.0.0.1"], ["127.0.0.9"], ["127.0.0.9", "127.0.0.1"]]
 
     async with named(says(OK + b"Connection: close\r\nContent-Length: 0\r\n\r\n")) as (server, _):
 
-        async def look_up(_host: str, _port: int, **_options: object) -> list[object]:
+        def look_up(_host: str, _port: int, *_options: object) -> list[object]:
             place = socket.AF_INET, socket.SOCK_STREAM, 6, ""
             return [(*place, (address, server.port)) for address in answers.pop(0)]
 
-        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", look_up)
+        monkeypatch.setattr(socket, "getaddrinfo", look_up)
         dialler = Dialler(URL("http://hooks.example:81/"), None, [ip_network("127.0.0.9")])
         async with Client.opened(dialler, 5.0) as opened:
             assert (await opened.post(REQUEST)).status == 200
