@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 
 class RouterError(Exception):
@@ -55,6 +55,20 @@ class Undecodable(RouterError):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+def leaves(error: BaseException) -> Sequence[BaseException]:
+    """Return the errors of a group of groups; of any other, itself."""
+    if isinstance(error, BaseExceptionGroup):
+        group: BaseExceptionGroup[BaseException] = error
+        return [leaf for inner in group.exceptions for leaf in leaves(inner)]
+    return [error]
+
+
+def told(error: BaseException) -> str:
+    """Say what went wrong, in one line: of a group, each different error once; ours without their type."""
+    said = [str(one) if isinstance(one, RouterError) else f"{type(one).__name__}: {one}" for one in leaves(error)]
+    return "; ".join(dict.fromkeys(text.removesuffix(": ") for text in said))
 
 
 class ConfigError(RouterError):

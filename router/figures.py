@@ -61,7 +61,8 @@ class Figures:
                     ready=supplier.ready,
                     received=self._intake.received[name],
                     counts=dict(supplier.counts),
-                    last_error=supplier.last_error,
+                    last_error=error.text if (error := supplier.error) else "",
+                    last_error_at=error.at if error else 0.0,
                     undecodable=self._intake.undecodable[name],
                     workers=tuple(
                         FrontStatus(one.pid, one.ready, one.deaths)

@@ -90,6 +90,12 @@ def _of_sources(sources: Mapping[str, SourceStatus]) -> Iterator[Metric]:
         [((n,), sum(one.ready for one in w)) for n, w in crews],
         labels,
     )
+    yield _gauge_of(
+        "router_source_last_error_timestamp_seconds",
+        "When the error was that it has not got over yet; 0 while it works.",
+        [((n,), s.last_error_at) for n, s in items],
+        labels,
+    )
     yield _counter(
         "router_source_messages",
         "Messages taken in and answered: they are stored, or were duplicates.",
@@ -116,6 +122,9 @@ def _of_journal(journal: Statistics) -> Iterator[Metric]:
     yield _gauge("router_journal_size_bytes", "What the journal takes on disk.", journal.bytes)
     yield _gauge("router_journal_quota_bytes", "What the journal may take on disk.", journal.quota)
     yield _gauge("router_journal_failing", "1 while the journal cannot be written.", bool(journal.failing))
+    yield _gauge(
+        "router_journal_failing_since_timestamp_seconds", "Since when it cannot be written.", journal.failing_since
+    )
     yield _gauge("router_journal_full", "1 while intake is refused because the quota is reached.", journal.full)
     yield _counter("router_journal_commits", "Transactions written.", [((), journal.commits)])
     yield _counter(

@@ -12,7 +12,7 @@ from socket import socket
 import anyio
 import structlog
 
-from router.errors import Retry
+from router.errors import Retry, told
 from router.event import Event, Message
 from router.fronts.link import Link
 from router.fronts.pulse import BEAT
@@ -84,8 +84,8 @@ class Front:
                 await self._source.run_on(sockets, self._emit, self._ready.set, self._count)
                 return "the source ended by itself"
         except Exception as error:
-            log.exception("source failed", source=self._name)
-            return f"{type(error).__name__}: {error}"
+            log.exception("source failed", source=self._name, error=told(error))
+            return told(error)
         return ""
 
     async def _emit(self, messages: Sequence[Message]) -> None:

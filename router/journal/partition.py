@@ -163,5 +163,6 @@ class SqlitePartition:
             quota=writer.limits.quota,
             full=writer.full,
             failing=writer.failing,
+            failing_since=writer.failing_since,
             dead=self._ledger.dead,
         )
