@@ -12,6 +12,7 @@ from router.admin.status import FrontStatus, SourceStatus, Status, SubscriptionS
 from router.delivery import Delivery
 from router.intake import Intake
 from router.journal import Partition
+from router.outlet import dropped_lines
 from router.running import Subscriber, Supplier
 
 log = structlog.get_logger("service")
@@ -56,6 +57,7 @@ class Figures:
             ready=all(supplier.ready for supplier in suppliers.values()) and not (journal.full or journal.failing),
             journal=journal,
             undecodable=self._intake.undecodable.total(),
+            log_dropped=dropped_lines(),
             sources={
                 name: SourceStatus(
                     ready=supplier.ready,

@@ -60,6 +60,11 @@ class StatusCollector(Collector):
             "Messages that no decoder understood; they are journalled like any other.",
             [((), status.undecodable)],
         )
+        yield _counter(
+            "router_log_dropped_lines",
+            "Lines of the log that could not be written, or that nobody read in time.",
+            [((), status.log_dropped)],
+        )
         yield from _of_sources(status.sources)
         yield from _of_journal(status.journal)
         yield from _of_subscriptions(status.subscriptions)

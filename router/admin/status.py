@@ -73,10 +73,11 @@ class SubscriptionStatus(msgspec.Struct, frozen=True):
 
 
 class Status(msgspec.Struct, frozen=True):
-    """The whole daemon."""
+    """The whole daemon; `log_dropped` lines of its log were given to nobody, who did not read them."""
 
     ready: bool
     journal: Statistics
     undecodable: int
     sources: dict[str, SourceStatus]
     subscriptions: dict[str, SubscriptionStatus]
+    log_dropped: int = 0

@@ -13,7 +13,7 @@ from typing import cast
 import typer
 
 from router.cli import control, dead, decode, explain, inspect, journal, replay, run, trial
-from router.cli.logs import configure
+from router.cli.logs import configure, secure_streams
 from router.config import BadConfig
 from router.errors import ConfigError, RouterError
 
@@ -64,6 +64,7 @@ def _add(app: typer.Typer, name: str, command: Callable[..., None] | typer.Typer
 
 def main() -> None:
     """Run the command line."""
+    secure_streams()
     configure("info")
     try:
         build(sys.argv[1] if len(sys.argv) > 1 else "")()
