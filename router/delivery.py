@@ -22,7 +22,7 @@ from router.bell import Bell
 from router.books import Books
 from router.breaker import BreakerPolicy
 from router.journal import DeadLetter, Progress, State
-from router.opening import opened
+from router.opening import opened, trouble
 from router.plugin import Deliver, Sink, Step
 from router.preparation import cut, prepare
 from router.replaying import Replaying
@@ -102,8 +102,8 @@ class Delivery:
             error = await self._attempt(self._serve())
             if error is None:
                 return
-            self.tally.last_error = f"{type(error).__name__}: {error}"
-            log.warning("sink does not open", subscription=self.name, error=self.last_error)
+            said, self.tally.last_error, unexpected = trouble(error)
+            log.warning(said, subscription=self.name, error=self.last_error, exc_info=unexpected)
             self.tally.reset()
             self.replaying.reset()
             self._agenda = Agenda()

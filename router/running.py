@@ -119,6 +119,7 @@ class Subscriber:
 
     async def run(self) -> None:
         """Deliver until stopped or cancelled."""
+        structlog.contextvars.bind_contextvars(subscription=self.planned.name)
         try:
             with self.scope:
                 await self.delivery.run()
@@ -186,6 +187,7 @@ class Supplier:
 
     async def run(self, intake: Intake, *, must_start: bool) -> None:
         """Take messages in until cancelled; what fails is tried again, unless it `must_start` and never did."""
+        structlog.contextvars.bind_contextvars(source=self.name)
         delay = 1.0
         try:
             with self.scope:

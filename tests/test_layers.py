@@ -11,7 +11,20 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 LAYERS = [
-    {"bell", "errors", "event", "hint", "last_error", "latency", "lines", "listeners", "outlet", "units", "worker"},
+    {
+        "bell",
+        "errors",
+        "event",
+        "frozen",
+        "hint",
+        "last_error",
+        "latency",
+        "lines",
+        "listeners",
+        "outlet",
+        "units",
+        "worker",
+    },
     {"plugin"},
     {"journal", "match", "steps"},
     {"intake", "fronts", "spare", "routed", "scan", "dispatch", "verify"},
