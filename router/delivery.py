@@ -23,7 +23,7 @@ from router.bell import Bell
 from router.books import Books
 from router.breaker import BreakerPolicy
 from router.journal import DeadLetter, Progress, State
-from router.opening import opened
+from router.opening import opened, trouble
 from router.plugin import Deliver, Sink, Step
 from router.preparation import cut, prepare
 from router.reckoning import WAITING, Reckoning
@@ -112,8 +112,9 @@ class Delivery:
             error = await self._attempt(self._serve())
             if error is None:
                 return
-            self.tally.wrong(f"{type(error).__name__}: {error}")
-            log.warning("sink does not open", subscription=self.name, error=self.last_error)
+            said, wrong, unexpected = trouble(error)
+            self.tally.wrong(wrong)
+            log.warning(said, subscription=self.name, error=wrong, exc_info=unexpected)
             self.tally.reset()
             self.replaying.reset()
             self._begin()

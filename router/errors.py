@@ -6,10 +6,8 @@ Returning is the ack, raising is the nack: a sink (and the journal) says with `R
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 
 
 class RouterError(Exception):
@@ -19,16 +17,16 @@ class RouterError(Exception):
 class Retry(RouterError):
     """Say that it did not work now and is worth another try.
 
-    `reason` is for people; `after` is the number of seconds that the other side asked to wait, `status` what it
-    answered, if it did: calls that fail are counted by it. `detail` is for our own log alone: it may name what
-    strangers need not know.
+    `reason` is for people; `after` is the number of seconds that the other side asked to wait (one that is no number of
+    seconds counts as none), `status` what it answered, if it did: calls that fail are counted by it. `detail` is for
+    our own log alone: it may name what strangers need not know.
     """
 
     def __init__(self, reason: str, after: float | None = None, status: int | None = None, *, detail: str = "") -> None:
         super().__init__(reason)
-        self.reason = reason
-        self.after = after
-        self.status = status
+        self.reason = str(reason)
+        self.after = after if isinstance(after, int | float) and 0 <= after < math.inf else None
+        self.status = status if isinstance(status, int) else None
         self.detail = detail
 
 
@@ -43,8 +41,8 @@ class Reject(RouterError):
 
     def __init__(self, reason: str, status: int | None = None, *, hold: bool = False) -> None:
         super().__init__(reason)
-        self.reason = reason
-        self.status = status
+        self.reason = str(reason)
+        self.status = status if isinstance(status, int) else None
         self.hold = hold
 
 
@@ -59,6 +57,20 @@ class Partial(RouterError):
         self.errors = errors
         self.marks: Mapping[str, int] = marks or {}
 
+    def fault(self, size: int) -> str:
+        """Say what makes it meaningless for a batch of so many; empty if nothing does."""
+        errors: object = self.errors
+        if not isinstance(errors, Mapping):
+            return f"it has {type(errors).__name__}, no mapping of indices to errors"
+        if not errors:
+            return "it names no event"
+        for index, error in errors.items():
+            if type(index) is not int or not 0 <= index < size:
+                return f"it names {index!r} of a batch of {size}"[:200]
+            if not isinstance(error, Retry | Reject):
+                return f"it has {type(error).__name__}, not Retry or Reject, for {index}"
+        return ""
+
 
 class Undecodable(RouterError):
     """Say that a message is in no known form; the engine keeps it as an event of type `Undecodable`."""
@@ -66,6 +78,29 @@ class Undecodable(RouterError):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+def leaves(error: BaseException) -> Sequence[BaseException]:
+    """Return the errors of a group of groups; of any other, itself."""
+    if isinstance(error, BaseExceptionGroup):
+        group: BaseExceptionGroup[BaseException] = error
+        return [leaf for inner in group.exceptions for leaf in leaves(inner)]
+    return [error]
+
+
+def told(error: BaseException) -> str:
+    """Say what went wrong, in one line: of a group, each different error once; ours without their type."""
+    return "; ".join(dict.fromkeys(map(_told, leaves(error))))
+
+
+def _told(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except Exception as another:  # noqa: BLE001 - a plugin's own error may fail to say what it is
+        text = f"(its text fails with {type(another).__name__})"
+    if isinstance(error, RouterError):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 class ConfigError(RouterError):

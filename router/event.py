@@ -13,6 +13,8 @@ from typing import Any, TypeAlias
 import msgspec
 from msgspec.structs import force_setattr
 
+from router.frozen import FrozenDict, FrozenList, freeze_fields
+
 UNDECODABLE = "Undecodable"
 """The `type` of an event whose message no decoder understood."""
 
@@ -78,6 +80,13 @@ class Event(msgspec.Struct, frozen=True, gc=False):
         extra: Mapping[str, str] = getattr(fields, "extra", {})
         return extra.get(name)
 
+    def freeze(self) -> None:
+        """Make it immutable in depth, before code gets it that is not known to leave it alone."""
+        freeze_fields(self.fields)
+        message = self.message
+        if message.attributes.__class__ is dict:
+            force_setattr(message, "attributes", FrozenDict(message.attributes))
+
     def json(self) -> bytes:
         """Encode the event flat, as one JSON object without a newline; encoded once, then remembered."""
         if self.encoded is None:
@@ -89,7 +98,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 Batch: TypeAlias = Sequence[Event]
 
 
-class Events(list[Event]):
+class Events(FrozenList[Event]):
     """A batch that several subscriptions get: what is made of it as a whole is made once. It is not changed any more.
 
     `parts` are the batches that it was joined from, which others may have in other company.

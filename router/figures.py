@@ -12,6 +12,7 @@ from router.admin.status import FrontStatus, SourceStatus, Status, SubscriptionS
 from router.delivery import Delivery
 from router.intake import Intake
 from router.journal import LEVELS, Partition, holding
+from router.outlet import dropped_lines
 from router.running import Subscriber, Supplier
 
 log = structlog.get_logger("service")
@@ -68,12 +69,14 @@ class Figures:
             ready=all(supplier.ready for supplier in suppliers.values()) and not (journal.full or journal.failing),
             journal=journal,
             undecodable=self._intake.undecodable.total(),
+            log_dropped=dropped_lines(),
             sources={
                 name: SourceStatus(
                     ready=supplier.ready,
                     received=self._intake.received[name],
                     counts=dict(supplier.counts),
-                    last_error=supplier.last_error,
+                    last_error=error.text if (error := supplier.error) else "",
+                    last_error_at=error.at if error else 0.0,
                     undecodable=self._intake.undecodable[name],
                     workers=tuple(
                         FrontStatus(one.pid, one.ready, one.deaths)

@@ -172,6 +172,9 @@ class Sink(Plugin, frozen=True, kw_only=True, forbid_unknown_fields=True):
     pace: ClassVar[float] = 0.0
     """Seconds that new events wait since the last call for company, up to a whole batch: for destinations where a call
     costs much more than an event in it. What comes alone waits for nothing."""
+    reads_only: ClassVar[bool] = False
+    """Whether it is known to leave events and batches as they are: then they are not made immutable for it, which takes
+    half a microsecond an event."""
     keeps_positions: ClassVar[bool] = False
     """Whether `resume` opens it at its own positions; then everything is delivered in order, one call at a time."""
 

@@ -1,6 +1,6 @@
 """Preparation: events become batches that can be tried. The steps are applied; what is left is cut and put in lanes.
 
-Pure. What the steps leave out is filtered, what they fail on is dead: neither is ever tried.
+What the steps leave out is filtered, what they fail on is dead: neither is ever tried.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import msgspec
+import structlog
 
 from router.errors import Reject
 from router.event import Event
@@ -17,6 +18,8 @@ from router.retry import Policy
 from router.settlement import faulty
 from router.steps import apply
 from router.work import Work
+
+log = structlog.get_logger("delivery")
 
 
 class Prepared(msgspec.Struct, frozen=True):
@@ -35,15 +38,19 @@ def prepare(steps: Sequence[Step], work: Work) -> Prepared:
     events: list[Event] = []
     filtered: list[int] = []
     dead: list[DeadLetter] = []
+    unexpected: BaseException | None = None
     for index, event in enumerate(work.events):
         result = apply(steps, event)
         if isinstance(result, Reject):
+            unexpected = unexpected or result.__cause__
             dead.append(faulty(work, index, result, work.first_try))
         elif result is None:
             filtered.append(work.positions[index])
         else:
             kept.append(index)
             events.append(result)
+    if unexpected is not None:
+        log.warning("unexpected error of a plugin", error=dead[0].reason, exc_info=unexpected)
     left = work.only(kept, 0)
     return Prepared(msgspec.structs.replace(left, events=events, originals=left.events), filtered, dead)
 

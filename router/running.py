@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections import Counter
 from functools import partial
 
@@ -15,11 +16,12 @@ from router.config.model import Subscription
 from router.config.plan import Planned
 from router.delivery import Delivery
 from router.dispatch import Dispatch, Feed
-from router.errors import RouterError
+from router.errors import RouterError, told
 from router.fronts.crew import Crew
 from router.intake import Intake
 from router.journal import Partition, Progress
 from router.journal.replay import Replay
+from router.last_error import LastError
 from router.listeners import Listener
 from router.match import ALWAYS, Routes, parse
 from router.plugin import Decoder, Emit, Source
@@ -118,6 +120,7 @@ class Subscriber:
 
     async def run(self) -> None:
         """Deliver until stopped or cancelled."""
+        structlog.contextvars.bind_contextvars(subscription=self.planned.name)
         try:
             with self.scope:
                 await self.delivery.run()
@@ -164,7 +167,7 @@ class Supplier:
         self._listener = listener
         self._ready = self._started = False
         self.counts: Counter[str] = Counter()
-        self._error = ""
+        self._error: LastError | None = None
         self.scope = anyio.CancelScope()
         self.ended = anyio.Event()
 
@@ -174,12 +177,18 @@ class Supplier:
         return self._ready and (self.crew is None or any(one.ready for one in self.crew.members))
 
     @property
+    def error(self) -> LastError | None:
+        """What went wrong last, until it works again."""
+        return (self.crew.error if self.crew else None) or self._error
+
+    @property
     def last_error(self) -> str:
-        """What went wrong last."""
-        return (self.crew.last_error if self.crew else "") or self._error
+        """The same as text; empty while it works."""
+        return self.error.text if self.error else ""
 
     async def run(self, intake: Intake, *, must_start: bool) -> None:
         """Take messages in until cancelled; what fails is tried again, unless it `must_start` and never did."""
+        structlog.contextvars.bind_contextvars(source=self.name)
         delay = 1.0
         try:
             with self.scope:
@@ -200,10 +209,10 @@ class Supplier:
                 await self._run_here(partial(intake.emit, self.name))
         except Exception as error:
             if must_start and not self._started:
-                raise RouterError(f"sources.{self.name}: {error}") from error
+                raise RouterError(f"sources.{self.name}: {told(error)}") from error
             self._ready = False
-            self._error = f"{type(error).__name__}: {error}"
-            log.exception("source failed, starting it again", source=self.name)
+            self._error = LastError(told(error), time.time())
+            log.exception("source failed, starting it again", source=self.name, error=self._error.text)
 
     async def _run_here(self, emit: Emit) -> None:
         """Run it in this process, on copies of the sockets, which so stay open when it is exchanged."""
@@ -217,6 +226,7 @@ class Supplier:
 
     def _note_ready(self) -> None:
         self._ready = self._started = True
+        self._error = None
 
     def _count(self, what: str) -> None:
         self.counts[what] += 1

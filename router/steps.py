@@ -6,25 +6,59 @@ The JSON that is remembered with an event belongs to that event alone. A step th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 
+import msgspec
 from msgspec.structs import force_setattr
 
-from router.errors import Reject
-from router.event import Event
+from router.errors import Reject, RouterError, told
+from router.event import Event, Message
 from router.plugin import Step
 
 
 def apply(steps: Sequence[Step], event: Event) -> Event | Reject | None:
-    """Return the event in its last form; None if a step left it out, `Reject` if one failed on it."""
+    """Return the event in its last form; None if a step left it out, `Reject` if one failed on it.
+
+    The cause of a `Reject` is what the step raised, if it raised anything.
+    """
+    if steps:
+        event.freeze()
     for step in steps:
         try:
             changed = step.apply(event)
-        except Exception as error:  # noqa: BLE001 - a plugin may raise anything
-            return Reject(f"step {type(step).__name__}: {type(error).__name__}: {error}")
-        if changed is None:
-            return None
-        if changed is not event and changed.encoded is not None and changed.encoded is event.encoded:
-            force_setattr(changed, "encoded", None)
+            if changed is event:
+                continue
+            if changed is None:
+                return None
+            _check(changed, event)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - a plugin may raise anything, also what ends a process
+            reject = Reject(f"step {type(step).__name__}: {told(error)}")
+            reject.__cause__ = None if isinstance(error, _Wrong) else error
+            return reject
         event = changed
     return event
+
+
+class _Wrong(RouterError):
+    """A step returned what it must not."""
+
+
+def _check(changed: object, event: Event) -> None:
+    """Refuse what is no event, is another one, or cannot be written."""
+    if isinstance(changed, Coroutine):
+        changed.close()
+        raise _Wrong("it returned a coroutine: `apply` must not be async")
+    if not isinstance(changed, Event):
+        raise _Wrong(f"it returned {type(changed).__name__}, no Event and not None")
+    if changed.id != event.id:
+        raise _Wrong(f"it returned an event with another id, {changed.id!r}"[:200])
+    if not (isinstance(changed.fields, msgspec.Struct) and isinstance(changed.message, Message)):
+        raise _Wrong("it returned an event whose fields are no struct, or that has no message")
+    if changed.encoded is not None and changed.encoded is event.encoded:
+        force_setattr(changed, "encoded", None)
+    try:
+        changed.json()
+    except Exception as error:
+        raise _Wrong(f"it returned an event that cannot be written: {told(error)}") from error

@@ -11,7 +11,22 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 LAYERS = [
-    {"bell", "errors", "event", "hint", "latency", "lines", "listeners", "names", "threads", "units", "worker"},
+    {
+        "bell",
+        "errors",
+        "event",
+        "frozen",
+        "hint",
+        "last_error",
+        "latency",
+        "lines",
+        "listeners",
+        "names",
+        "outlet",
+        "threads",
+        "units",
+        "worker",
+    },
     {"plugin"},
     {"journal", "match", "proof", "steps"},
     {"intake", "fronts", "spare", "routed", "scan", "dispatch", "verify"},

@@ -56,6 +56,7 @@ class File(Sink, frozen=True, kw_only=True):
     batch: ClassVar[int] = 2500
     pace: ClassVar[float] = 0.05
     keeps_positions: ClassVar[bool] = True
+    reads_only: ClassVar[bool] = True
 
     path: str
     """Template of the path: `{name}` is a field, `{time:%Y-%m-%d}` the event's time; relative to the working folder."""

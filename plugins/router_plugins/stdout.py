@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import select
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import anyio.from_thread
 import anyio.to_thread
@@ -26,6 +26,8 @@ PATIENCE = 100
 
 class Stdout(Sink, frozen=True, kw_only=True):
     """Print every event: flat JSON, or the bytes as they came, each followed by a newline."""
+
+    reads_only: ClassVar[bool] = True
 
     form: Literal["json", "raw"] = "json"
 

@@ -57,6 +57,7 @@ class Webhook(Sink, frozen=True, kw_only=True):
 
     batch: ClassVar[int] = 1
     in_flight: ClassVar[int] = 32
+    reads_only: ClassVar[bool] = True
 
     url: Secret
     """http or https. A secret, since many services put their token into the path; errors show scheme and host."""

@@ -60,6 +60,11 @@ class StatusCollector(Collector):
             "Messages that no decoder understood; they are journalled like any other.",
             [((), status.undecodable)],
         )
+        yield _counter(
+            "router_log_dropped_lines",
+            "Lines of the log that could not be written, or that nobody read in time.",
+            [((), status.log_dropped)],
+        )
         yield from _of_sources(status.sources)
         yield from _of_journal(status.journal)
         yield from _of_subscriptions(status.subscriptions)
@@ -88,6 +93,12 @@ def _of_sources(sources: Mapping[str, SourceStatus]) -> Iterator[Metric]:
         "router_source_workers_ready",
         "Those of them that take messages.",
         [((n,), sum(one.ready for one in w)) for n, w in crews],
+        labels,
+    )
+    yield _gauge_of(
+        "router_source_last_error_timestamp_seconds",
+        "When the error was that it has not got over yet; 0 while it works.",
+        [((n,), s.last_error_at) for n, s in items],
         labels,
     )
     yield _counter(
@@ -122,6 +133,9 @@ def _of_journal(journal: Statistics) -> Iterator[Metric]:
         journal.level,
     )
     yield _gauge("router_journal_failing", "1 while the journal cannot be written.", bool(journal.failing))
+    yield _gauge(
+        "router_journal_failing_since_timestamp_seconds", "Since when it cannot be written.", journal.failing_since
+    )
     yield _gauge("router_journal_full", "1 while intake is refused because the quota is reached.", journal.full)
     yield _counter("router_journal_commits", "Transactions written.", [((), journal.commits)])
     yield _counter(

@@ -19,7 +19,8 @@ class FrontStatus(msgspec.Struct, frozen=True):
 class SourceStatus(msgspec.Struct, frozen=True):
     """A source: messages taken in since the start, how many of them nobody could decode, and what it counted itself.
 
-    `workers` are its front processes, if it has any.
+    `workers` are its front processes, if it has any. `last_error` was at `last_error_at` (Unix seconds), and is gone as
+    soon as it works again.
     """
 
     ready: bool
@@ -28,6 +29,7 @@ class SourceStatus(msgspec.Struct, frozen=True):
     last_error: str = ""
     undecodable: int = 0
     workers: tuple[FrontStatus, ...] = ()
+    last_error_at: float = 0.0
 
 
 class SubscriptionStatus(msgspec.Struct, frozen=True):
@@ -71,10 +73,11 @@ class SubscriptionStatus(msgspec.Struct, frozen=True):
 
 
 class Status(msgspec.Struct, frozen=True):
-    """The whole daemon."""
+    """The whole daemon; `log_dropped` lines of its log were given to nobody, who did not read them."""
 
     ready: bool
     journal: Statistics
     undecodable: int
     sources: dict[str, SourceStatus]
     subscriptions: dict[str, SubscriptionStatus]
+    log_dropped: int = 0

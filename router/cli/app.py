@@ -13,7 +13,7 @@ import typer
 
 from router.cli import control, dead, decode, explain, inspect, journal, replay, run, trial
 from router.cli.endings import BAD_CONFIG, FAILED, leaves
-from router.cli.logs import configure
+from router.cli.logs import configure, secure_streams
 from router.config import BadConfig
 from router.errors import ConfigError, RouterError
 
@@ -60,6 +60,7 @@ def _add(app: typer.Typer, name: str, command: Callable[..., None] | typer.Typer
 
 def main() -> None:
     """Run the command line."""
+    secure_streams()
     configure("info")
     code = 0
     try:

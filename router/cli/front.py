@@ -12,16 +12,18 @@ from pathlib import Path
 
 import anyio
 
-from router.cli.logs import configure
+from router.cli.logs import configure, flush, secure_streams, take_all
 from router.cli.loop import Loop
 from router.config.plugins import import_drop_in
 from router.fronts.front import Front
 from router.fronts.link import Link
 from router.fronts.wire import VERSION, Failed, Hello, read_hello, say
+from router.outlet import LAST
 
 
 def main() -> None:
     """Run until the daemon says stop, or is gone."""
+    secure_streams()
     for number in (signal.SIGINT, signal.SIGHUP):  # sent to all by a terminal: the daemon says what is to be done
         signal.signal(number, signal.SIG_IGN)
     level = sys.argv[1] if len(sys.argv) > 1 else "info"
@@ -43,6 +45,7 @@ async def _run(link: Link, level: str) -> int:
         await link.send(say(Failed(f"the files are of another version than the daemon: {hello.version}, {VERSION}")))
         return 1
     configure(level, source=hello.source, front=hello.number)
+    take_all()
     try:
         front = _front(link, hello)
     except Exception as error:  # noqa: BLE001 - code of plugins runs here, and the daemon is told what it raised
@@ -66,6 +69,7 @@ def _front(link: Link, hello: Hello) -> Front:
 
 def _end() -> None:
     """End at once: the daemon is gone, so nothing that is here can become safe, or may be answered."""
+    flush(LAST)
     os._exit(1)
 
 

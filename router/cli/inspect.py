@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -61,8 +62,15 @@ def _print_sources(console: Console, now: Status) -> None:
         counts = " ".join(f"{k}={v}" for k, v in sorted(source.counts.items()))
         ready = "yes" if source.ready else "no"
         workers = f"{sum(one.ready for one in source.workers)}/{len(source.workers)}" if source.workers else "-"
-        table.add_row(name, ready, workers, str(source.received), counts, source.last_error)
+        table.add_row(
+            name, ready, workers, str(source.received), counts, _past(source.last_error, source.last_error_at)
+        )
     console.print(table)
+
+
+def _past(error: str, at: float) -> str:
+    """Say what went wrong, and when."""
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S}Z {error}" if error else ""
 
 
 def verify(

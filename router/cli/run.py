@@ -16,7 +16,7 @@ import typer
 from anyio.streams.memory import MemoryObjectSendStream
 
 from router import service
-from router.cli.logs import configure
+from router.cli.logs import configure, take_all
 from router.cli.loop import Loop
 from router.cli.watching import watch
 from router.config import Config, load
@@ -32,6 +32,7 @@ def run(config: ConfigFile, log_level: Level = "info") -> None:
     Example: router run config/minimal.yaml
     """
     configure(log_level)
+    take_all()
     loaded = load(config, os.environ)
     front = (*FRONT, log_level)
     gc.freeze()  # what was imported stays: to look through it for garbage would stop the loop for a tenth of a second

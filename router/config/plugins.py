@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeAlias
 
 import msgspec
 
+from router.config.verbs import fault_of
 from router.errors import ConfigError
 from router.hint import nearest
 from router.journal import Journal
@@ -69,7 +70,7 @@ class Plugins:
         """Return the class; raises `ConfigError` if there is none, or it cannot be imported."""
         if (kind, name) not in self._found:
             try:
-                self._found[kind, name] = self._drop_in(kind, name) or self._entry_point(kind, name)
+                self._found[kind, name] = _usable(name, self._drop_in(kind, name) or self._entry_point(kind, name))
             except ConfigError as error:
                 self._found[kind, name] = error  # a thousand subscriptions with it need no thousand imports
         found = self._found[kind, name]
@@ -106,6 +107,13 @@ class Plugins:
         if not (isinstance(found, type) and issubclass(found, kind)):
             raise ConfigError("type", f"the entry point `{name}` is no {KINDS[kind]}", "a fault of the plugin")
         return found
+
+
+def _usable(name: str, plugin: type[Plugin]) -> type[Plugin]:
+    """Return the class; raises `ConfigError` for one that cannot do what its kind does."""
+    if fault := fault_of(plugin):
+        raise ConfigError("type", f"the plugin `{name}` cannot be used: {fault}", "a fault of the plugin")
+    return plugin
 
 
 def drop_ins(plugins: Iterable[Plugin]) -> list[str]:

@@ -7,10 +7,12 @@ they cut off.
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import socket
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -27,6 +29,7 @@ from router.errors import RouterError
 from router.fronts.exchange import Exchange, Store
 from router.fronts.link import Link
 from router.fronts.wire import Hello, Stop, Wire, say
+from router.last_error import LastError
 from router.listeners import Listener
 
 Command: TypeAlias = Sequence[str]
@@ -42,6 +45,8 @@ QUEUEING = 1.0
 """Seconds of a pause that clients may wait for; before a longer one they are sent to the other fronts."""
 GRACE = 10.0
 """Seconds that fronts have to end when they are told to: more than any source takes for what it has in hand."""
+SETTLED = 5.0
+"""Seconds that all fronts have been ready when the death of one is past: one that dies again and again is no news."""
 LINGER = 2.0
 """Seconds that a process may outlive its link."""
 
@@ -66,7 +71,8 @@ class Crew:
 
     def __init__(self, hello: Hello, wire: Wire, size: int, command: Command, listener: Listener | None) -> None:
         self.members = [Member(number) for number in range(1, size + 1)]
-        self.last_error = ""
+        self._error: LastError | None = None
+        self._ready_since = math.inf
         self._hello = hello
         self._wire = wire
         self._command = command
@@ -75,6 +81,16 @@ class Crew:
         self._started = False
         self._stopping = anyio.Event()
         self._failed = anyio.Event()
+
+    @property
+    def error(self) -> LastError | None:
+        """Why a front ended last, until all of them have worked for a while."""
+        return None if time.monotonic() - self._ready_since > SETTLED else self._error
+
+    @property
+    def last_error(self) -> str:
+        """The same as text; empty when there is none."""
+        return self.error.text if self.error else ""
 
     async def run(self, store: Store, ready: Callable[[], None], counts: Counter[str]) -> None:
         """Take messages in until cancelled; raises `RouterError` if a front ends before all were ready once."""
@@ -96,9 +112,11 @@ class Crew:
     ) -> None:
         def note_ready(member: Member) -> None:
             member.ready = True
-            if not self._started and all(one.ready for one in self.members):
-                self._started = True
-                ready()
+            if all(one.ready for one in self.members):
+                self._ready_since = time.monotonic()
+                if not self._started:
+                    self._started = True
+                    ready()
 
         with scope:
             async with anyio.create_task_group() as fronts:
@@ -121,7 +139,8 @@ class Crew:
                 return
             member.deaths += 1
             counts["front_died"] += 1
-            self.last_error = f"front {member.number}: {why}"
+            self._ready_since = math.inf
+            self._error = LastError(f"front {member.number}: {why}", time.time())
             if not self._started:
                 self._failed.set()
                 return

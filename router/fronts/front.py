@@ -12,12 +12,13 @@ from socket import socket
 import anyio
 import structlog
 
-from router.errors import Retry
+from router.errors import Retry, told
 from router.event import Event, Message
 from router.fronts.link import Link
 from router.fronts.pulse import BEAT
 from router.fronts.wire import Alive, Counted, Failed, Ready, Refused, Stop, pack, read_order, say
 from router.intake import decoded
+from router.outlet import dropped_lines
 from router.plugin import Decoder, Source
 
 PART = 2**20
@@ -55,6 +56,7 @@ class Front:
         self._number = 0
         self._turn = anyio.Lock()
         self._counts: Counter[str] = Counter()
+        self._dropped = 0
         self._ready = anyio.Event()
         self._scope = anyio.CancelScope()
 
@@ -84,8 +86,8 @@ class Front:
                 await self._source.run_on(sockets, self._emit, self._ready.set, self._count)
                 return "the source ended by itself"
         except Exception as error:
-            log.exception("source failed", source=self._name)
-            return f"{type(error).__name__}: {error}"
+            log.exception("source failed", source=self._name, error=told(error))
+            return told(error)
         return ""
 
     async def _emit(self, messages: Sequence[Message]) -> None:
@@ -144,6 +146,9 @@ class Front:
             await anyio.sleep(REPORT)
 
     async def _tell_counts(self) -> None:
+        if dropped := dropped_lines() - self._dropped:
+            self._counts["log_dropped"] += dropped
+            self._dropped += dropped
         if self._counts:
             counts, self._counts = self._counts, Counter()
             await self._link.send(say(Counted(counts)))

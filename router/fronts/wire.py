@@ -122,7 +122,7 @@ class Wire:
             return batch.events
         events = list(batch.events)
         for one in batch.unknown:
-            message = Message(one.body, one.received, one.attributes)
+            message = Message(one.body.toreadonly(), one.received, one.attributes)
             events.insert(one.place, undecodable(message, self._source, one.reason))
         return events
 

@@ -189,5 +189,6 @@ class SqlitePartition:
             held=writer.held,
             full=writer.full,
             failing=writer.failing,
+            failing_since=writer.failing_since,
             dead=self._ledger.dead,
         )

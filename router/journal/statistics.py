@@ -18,7 +18,8 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
     """What a journal knows of itself.
 
     `bytes` is what it takes on disk of its `quota`, `held` what of that may not be deleted; all are 0 in memory.
-    `repeated` are the duplicates by source. While nothing can be written `failing` says why.
+    `repeated` are the duplicates by source. While nothing can be written `failing` says why, and
+    `failing_since` since when (Unix seconds).
     """
 
     head: int
@@ -31,6 +32,7 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
     full: bool
     dead: dict[str, int]
     failing: str = ""
+    failing_since: float = 0.0
     repeated: dict[str, int] = {}
     commit_seconds: Latencies = Latencies()
 

@@ -82,6 +82,7 @@ class Writer:
         """Whether a commit is under way."""
         self.failing = ""
         """Why nothing can be written, as the last commit said; empty if it could."""
+        self.failing_since = 0.0
         self.ended = False
         """Whether the writer has ended, so that nothing can be committed any more."""
         self.commits = 0
@@ -172,6 +173,7 @@ class Writer:
         except (sqlite3.Error, OSError) as problem:
             if not self.failing:
                 log.error("journal cannot write", error=str(problem))  # noqa: TRY400 - the callers are told
+                self.failing_since = time.time()
             self.failing = str(problem)
             error = Retry(f"the journal cannot write: {problem}", 1.0)
             error.__cause__ = problem
@@ -180,7 +182,8 @@ class Writer:
                 await self._bell.wait(AGAIN)
         else:
             if self.failing:
-                log.info("journal can write again")
+                log.info("journal can write again", seconds=round(time.time() - self.failing_since, 1))
+                self.failing_since = 0.0
             self.failing = ""
             _answer(taken, None)
 

@@ -6,6 +6,7 @@ import os
 import pickle
 import socket
 import sys
+import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -349,6 +350,32 @@ async def test_a_front_that_dies_again_and_again_is_replaced_after_pauses_that_g
     starts = [float(line) for line in log.read_text().split()]
     gaps = [later - sooner for sooner, later in pairwise(starts)]
     assert [gap >= crews.PAUSE_MIN * 2**i for i, gap in enumerate(gaps)] == [True] * len(gaps)
+
+
+async def test_the_error_of_a_front_that_died_has_a_time_and_goes_when_all_have_worked_for_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crews, "SETTLED", 0.3)
+    marker = tmp_path / "died"
+    crew = crew_of(
+        f"frame(say(Ready())); marker = {str(marker)!r}\n"
+        "if not os.path.exists(marker): open(marker, 'w'); os.kill(os.getpid(), 9)\n"
+        "while True: time.sleep(0.05); frame(say(Alive()))",
+        tmp_path / "log",
+    )
+    before = time.time()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(crew.run, Stored(), lambda: None, Counter())
+        with anyio.fail_after(20):
+            while crew.error is None:
+                await anyio.sleep(0.01)
+            assert "killed by SIGKILL" in crew.error.text
+            assert before <= crew.error.at <= time.time()
+            while crew.error:
+                await anyio.sleep(0.01)
+        assert crew.members[0].ready
+        assert crew.members[0].deaths == 1
+        tasks.cancel_scope.cancel()
 
 
 async def test_a_front_that_says_nothing_for_long_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

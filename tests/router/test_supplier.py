@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, cast
 
@@ -52,3 +53,37 @@ async def test_where_a_source_has_ended_nobody_waits_to_be_accepted(*, error: bo
             socket.create_connection(address)
         await supplier.stop()
     assert bool(supplier.last_error) == error
+
+
+class Mends(Source, frozen=True, kw_only=True):
+    """Fails at first, with a group, and works when it is started again."""
+
+    async def run(self, emit: Emit, ready: Callable[[], None], count: Count) -> None:
+        count("starts")
+        if len(STARTS) == 0:
+            STARTS.append(1)
+            raise ExceptionGroup("unhandled", [ExceptionGroup("inner", [ConnectionRefusedError("nobody there")])])
+        ready()
+        await anyio.sleep_forever()
+
+
+STARTS: list[int] = []
+
+
+async def test_a_sources_last_error_says_what_was_at_fault_and_when_and_goes_when_it_works_again() -> None:
+    STARTS.clear()
+    supplier = Supplier("s", Mends(), None, None)
+    intake = Intake(cast("Any", None), cast("Any", None))  # nothing comes in
+    before = time.time()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(lambda: supplier.run(intake, must_start=False))
+        with anyio.fail_after(20):
+            while not supplier.error:
+                await anyio.sleep(0.01)
+            assert supplier.error.text == "ConnectionRefusedError: nobody there"
+            assert before <= supplier.error.at <= time.time()
+            while not supplier.ready:
+                await anyio.sleep(0.01)
+        assert supplier.error is None
+        assert supplier.last_error == ""
+        await supplier.stop()

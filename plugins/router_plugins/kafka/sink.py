@@ -44,6 +44,7 @@ class Kafka(Sink, frozen=True, kw_only=True):
     """Produce a record for every event."""
 
     batch: ClassVar[int] = 2000
+    reads_only: ClassVar[bool] = True
 
     servers: Annotated[list[str], msgspec.Meta(min_length=1)]
     """host:port of some brokers."""

@@ -53,6 +53,7 @@ class MnsQueueSink(Sink, frozen=True, kw_only=True):
 
     batch: ClassVar[int] = MOST
     in_flight: ClassVar[int] = 8
+    reads_only: ClassVar[bool] = True
 
     endpoint: str
     """`https://ACCOUNT.mns.REGION.aliyuncs.com`."""

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from router import ConfigError, Sink, Source
+from router import ConfigError, Decoder, Sink, Source, Step
 from router.config.plugins import KINDS, Plugins, installed
 
 
@@ -137,3 +137,77 @@ def test_every_built_in_plugin_can_be_found() -> None:
     plugins = Plugins([])
     found = {point.name: plugins.find(k, point.name) for k in KINDS for point in installed(f"router.{KINDS[k]}s")}
     assert {"sqlite", "memory", "directmail"} <= found.keys()
+
+
+HEAD = """
+from __future__ import annotations
+from contextlib import asynccontextmanager
+from functools import wraps
+from typing import ClassVar
+import msgspec
+from router import Decoder, Sink, Source, Step
+
+class Inner(msgspec.Struct):
+    name: str
+
+class Fields(msgspec.Struct, frozen=True):
+    account: str
+    inner: list[Inner] | None = None
+
+def traced(verb):
+    @wraps(verb)
+    def call(*arguments):
+        return verb(*arguments)
+    return call
+"""
+
+
+def found(folder: Path, kind: type[Any], text: str) -> str:
+    """Return why a drop-in cannot be used; empty if it can."""
+    body = "".join(f"    {line}\n" for line in text.splitlines())
+    (folder / "odd.py").write_text(f"{HEAD}\nclass Odd({kind.__name__}, frozen=True, kw_only=True):\n{body}")
+    try:
+        Plugins([folder], points).find(kind, "odd")
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "reason"),
+    [
+        (Step, "async def apply(self, event): return event", "`Odd.apply` must be a plain function"),
+        (Step, "def apply(self, event): yield event", "`Odd.apply` must be a plain function"),
+        (Step, "apply = 5", "`Odd.apply` cannot be called"),
+        (Step, "async def check(self): ...", "`Odd.check` must be a plain function"),
+        (Decoder, "async def decode(self, message, source): ...", "`Odd.decode` must be a plain function"),
+        (Decoder, "async def restore(self, message, source, name): ...", "`Odd.restore` must be a plain function"),
+        (Decoder, "fields: ClassVar = Fields", "`Inner` is not frozen: events belong to all subscriptions"),
+        (Sink, "def deliver(self, batch): print(batch)", "`Odd.deliver` must be `async def`"),
+        (Sink, "async def deliver(self, batch): yield", "`Odd.deliver` must be `async def` without `yield`"),
+        (Sink, "async def open(self): yield self.deliver", "`Odd.open` must be an async context manager"),
+        (Sink, "async def open(self): return self.deliver", "`Odd.open` must be an async context manager"),
+        (Sink, "async def resume(self, marks): ...", "`Odd.resume` must be an async context manager"),
+        (Source, "def run(self, emit, ready, count): ready()", "`Odd.run` must be `async def`"),
+    ],
+)
+def test_a_plugin_whose_verb_waits_where_it_must_not_or_does_not_where_it_must_is_refused(
+    tmp_path: Path, kind: type[Any], text: str, reason: str
+) -> None:
+    assert reason in found(tmp_path, kind, text)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        (Step, "def apply(self, event): return event"),
+        (Sink, "@traced\nasync def deliver(self, batch): ..."),
+        (Sink, "def deliver(self, batch) -> Coroutine[None, None, None]: return other(batch)"),
+        (Sink, "@asynccontextmanager\nasync def open(self): yield self.deliver"),
+        (Sink, "@asynccontextmanager\nasync def resume(self, marks): yield self.deliver"),
+        (Sink, "def resume(self, marks): return None"),
+        (Source, "async def run(self, emit, ready, count): ready()"),
+    ],
+)
+def test_other_ways_to_write_a_verb_are_as_good(tmp_path: Path, kind: type[Any], text: str) -> None:
+    assert found(tmp_path, kind, text) == ""

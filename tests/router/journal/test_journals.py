@@ -134,11 +134,13 @@ async def test_while_nothing_can_be_written_it_says_so_and_finds_out_when_it_can
         with pytest.raises(Retry, match="full"):
             await partition.append([event(b"b")])
         assert "full" in partition.statistics().failing
+        assert partition.statistics().failing_since > 0
         monkeypatch.undo()
         pages.close()
         with anyio.fail_after(20):
             while partition.statistics().failing:
                 await anyio.sleep(0.05)
+        assert partition.statistics().failing_since == 0.0
         assert partition.head == FIRST + 1
 
 

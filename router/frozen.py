@@ -1,0 +1,83 @@
+"""Events that are immutable in depth: what several subscriptions share, code of a plugin cannot change.
+
+Structs are frozen by their type; the mappings, lists and sets in them are not. They are exchanged, in place and once,
+for ones that refuse to be changed, just before code that is not known to leave them alone gets them: so an event that
+meets only the router's own sinks costs nothing. Equal to what they were, and written by msgspec as that.
+"""
+
+from __future__ import annotations
+
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from types import NoneType
+from typing import Any, Generic, NoReturn, TypeVar
+from uuid import UUID
+
+import msgspec
+from msgspec.structs import force_setattr
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+_SURE = frozenset((str, int, float, bool, bytes, NoneType, datetime, date, time, timedelta, Decimal, UUID))
+"""Types of fields whose values cannot be changed."""
+
+
+def _refuse(self: object, *_: object, **__: object) -> NoReturn:
+    word = type(self).__name__.removeprefix("Frozen").lower()
+    raise TypeError(f"an event belongs to all subscriptions: this {word} cannot be changed, only a copy of it")
+
+
+class FrozenDict(dict[K, V], Generic[K, V]):
+    """A dict that nobody changes."""
+
+    __slots__ = ()
+    __setitem__ = __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refuse
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return FrozenDict, (dict(self),)
+
+
+class FrozenList(list[V], Generic[V]):
+    """A list that nobody changes."""
+
+    __slots__ = ()
+    __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse
+    append = clear = extend = insert = pop = remove = reverse = sort = _refuse
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return FrozenList, (list(self),)
+
+
+def freeze_fields(struct: msgspec.Struct) -> None:
+    """Make what the fields of a struct hold immutable, in place."""
+    names = _open.get(type(struct))
+    if names is None:
+        names = _open[type(struct)] = tuple(f.name for f in msgspec.structs.fields(struct) if f.type not in _SURE)
+    for name in names:
+        value = getattr(struct, name)
+        if value.__class__ in _CHANGEABLE or isinstance(value, msgspec.Struct):
+            force_setattr(struct, name, _frozen(value))
+
+
+_open: dict[type[msgspec.Struct], tuple[str, ...]] = {}
+"""A memo of pure reflection: the fields of a type whose values may be changeable."""
+
+
+def _frozen(value: Any) -> Any:
+    """Return the value as one that nobody changes."""
+    make = _CHANGEABLE.get(value.__class__)
+    if make is not None:
+        return make(value)
+    if isinstance(value, msgspec.Struct):
+        freeze_fields(value)
+    return value
+
+
+_CHANGEABLE: dict[type, Any] = {
+    dict: lambda value: FrozenDict({key: _frozen(one) for key, one in value.items()}),
+    list: lambda value: FrozenList(map(_frozen, value)),
+    tuple: lambda value: tuple(map(_frozen, value)),
+    set: frozenset,
+    bytearray: bytes,
+}
