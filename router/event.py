@@ -16,6 +16,9 @@ from msgspec.structs import force_setattr
 UNDECODABLE = "Undecodable"
 """The `type` of an event whose message no decoder understood."""
 
+LOST = "f" * 32
+"""The id of what stands for an event that a journal has lost: there is nothing that a subscription could want."""
+
 ENVELOPE_FIELDS = ("id", "type", "time", "received", "source")
 """Names that the engine gives to every event; a decoder's fields must not use them."""
 

@@ -116,6 +116,7 @@ def _of_journal(journal: Statistics) -> Iterator[Metric]:
     yield _gauge("router_journal_size_bytes", "What the journal takes on disk.", journal.bytes)
     yield _gauge("router_journal_quota_bytes", "What the journal may take on disk.", journal.quota)
     yield _gauge("router_journal_failing", "1 while the journal cannot be written.", bool(journal.failing))
+    yield _gauge("router_journal_lost_events", "Events that were journalled and are no longer there.", journal.lost)
     yield _gauge("router_journal_full", "1 while intake is refused because the quota is reached.", journal.full)
     yield _counter("router_journal_commits", "Transactions written.", [((), journal.commits)])
     yield _counter(

@@ -88,7 +88,7 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
     """What a journal knows of itself.
 
     `bytes` is what it takes on disk of its `quota`; 0 and 0 in memory. `repeated` are the duplicates by source. While
-    nothing can be written `failing` says why.
+    nothing can be written `failing` says why. `lost` events were journalled, but are no longer there.
     """
 
     head: int
@@ -102,6 +102,7 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
     failing: str = ""
     repeated: dict[str, int] = {}
     commit_seconds: Latencies = Latencies()
+    lost: int = 0
 
 
 Restore: TypeAlias = Callable[[Message, str, str], Event]
@@ -279,6 +280,9 @@ class Journal(Plugin, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def inspect(self, state: Path, restore: Restore) -> AbstractContextManager[Inspection]:
         """Open it for reading; raises `RouterError` where there is none."""
         raise NotImplementedError
+
+    def accept_loss(self, state: Path) -> None:
+        """Have a journal begin anew of which nothing is left; one that is there is left alone."""
 
     def examine(self, state: Path, identify: Callable[[Message, str], str] | None) -> CheckReport:  # noqa: ARG002
         """Go through all of it, also beside a daemon; `identify` gives the id of a message by its source's name.

@@ -17,7 +17,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from router.event import ENVELOPE_FIELDS, UNDECODABLE, Event
+from router.event import ENVELOPE_FIELDS, LOST, UNDECODABLE, Event
 from router.match.condition import ALWAYS, NEVER, All, Condition, Test, text_of
 from router.match.operators import OneOf
 from router.plugin import Decoder
@@ -76,6 +76,8 @@ class Routes:
     def wanted(self, event: Event) -> tuple[int, ...]:
         """Return the indices of the routes that want the event, in ascending order."""
         if event.type == UNDECODABLE:
+            if event.id == LOST:
+                return ()
             outcome = self._undecodable
         else:
             key = self._key(event)
