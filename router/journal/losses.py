@@ -107,12 +107,13 @@ def look(path: Path) -> Finding:
             raise
         problem = _torn(log_file, known)  # of the database, who opens it is told
         return Finding(head=before, end=before, known=known, problem=problem, spoilt=bool(problem))
-    end = max(head, before, log_file.head if log_file.broken else 0)
+    problem = _torn(log_file, known)
+    end = max(head, before, log_file.head if problem else FIRST)
     if head < before and known and known.journal and journal and known.journal != journal:
         return Finding(head=head, end=end, known=known, gone=True, problem="the database is another journal's")
     if head == FIRST < end and not journal:
         return Finding(head=head, end=end, known=known, gone=True, problem="nothing is left in the database")
-    problem = _torn(log_file, known) or (_shorter(log_file) if end > head else "")
+    problem = problem or (_shorter(log_file) if end > head else "")
     return Finding(head=head, end=end, known=known, problem=problem, spoilt=bool(problem) and log_file.size > 0)
 
 
@@ -215,11 +216,7 @@ def _write_down(state: Path, loss: Loss) -> None:
     log.error(
         "the journal is damaged",
         problem=loss.problem,
-        **(
-            {"first_lost": loss.first, "last_lost": loss.last, "events": loss.last - loss.first + 1}
-            if loss.last
-            else {}
-        ),
+        lost=f"positions {loss.first} to {loss.last}" if loss.last else "no events",
         kept=loss.kept,
         hint=f"{said}; `router journal check --repair` takes note",
     )

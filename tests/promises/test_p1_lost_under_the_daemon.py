@@ -1,4 +1,4 @@
-"""P1. The state folder, or a file of the journal, goes away under the running daemon: it says so, and answers no more."""
+"""P1. The state folder, or a file of the journal, goes away under the daemon: it says so, and answers no more."""
 
 from __future__ import annotations
 
