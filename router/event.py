@@ -18,6 +18,9 @@ from router.frozen import FrozenDict, FrozenList, freeze_fields
 UNDECODABLE = "Undecodable"
 """The `type` of an event whose message no decoder understood."""
 
+LOST = "f" * 32
+"""The id of what stands for an event that a journal has lost: there is nothing that a subscription could want."""
+
 ENVELOPE_FIELDS = ("id", "type", "time", "received", "source")
 """Names that the engine gives to every event; a decoder's fields must not use them."""
 

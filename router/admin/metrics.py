@@ -136,6 +136,7 @@ def _of_journal(journal: Statistics) -> Iterator[Metric]:
     yield _gauge(
         "router_journal_failing_since_timestamp_seconds", "Since when it cannot be written.", journal.failing_since
     )
+    yield _gauge("router_journal_lost_events", "Events that were journalled and are no longer there.", journal.lost)
     yield _gauge("router_journal_full", "1 while intake is refused because the quota is reached.", journal.full)
     yield _counter("router_journal_commits", "Transactions written.", [((), journal.commits)])
     yield _counter(

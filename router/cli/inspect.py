@@ -50,11 +50,12 @@ def status(
 
 def _print_sources(console: Console, now: Status) -> None:
     journal = now.journal
+    lost = f"; {journal.lost} LOST (see `router journal check`)" if journal.lost else ""
     trouble = f" CANNOT BE WRITTEN: {journal.failing}" if journal.failing else " FULL" if journal.full else ""
     console.print(
         f"{'ready' if now.ready else 'NOT READY'}; journal: {journal.head - 1} events, "
         f"{journal.duplicates} duplicates dropped, {journal.bytes / 2**20:.1f} MiB"
-        f"{trouble}; {now.undecodable} undecodable",
+        f"{trouble}{lost}; {now.undecodable} undecodable",
         highlight=False,
     )
     table = tables.table("source", "ready", "workers", "received", "counts", "last error")

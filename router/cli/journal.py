@@ -114,9 +114,10 @@ def check(
 ) -> None:
     """Check every row: checksums, positions without gaps, and the books of the subscriptions.
 
-    Exit code 1 if something is damaged, or if a repair had to leave something behind, which it names. It leaves
+    Exit code 1 if something is damaged, or was lost and a start had to go on without it (until a repair takes note of
+    it), or if a repair had to leave something behind, which it names. It leaves
     positions as they are: damaged events are served as such, and their bytes are kept in `journal.aside.jsonl` in the
-    state folder. A file that SQLite calls malformed is kept beside the new one.
+    state folder. A file that SQLite calls malformed, and a damaged WAL, are kept beside the new one.
 
     Example: router journal check config/minimal.yaml
     """
@@ -124,15 +125,20 @@ def check(
     state, identify = Path(loaded.state), partial(_identify, loaded) if ids else None
     report = loaded.journal.examine(state, identify)
     repaired = Repair(0)
-    if repair and any(one.repairable for one in report.damage):
+    if repair and (report.lost or any(one.repairable for one in report.damage)):
         repaired = loaded.journal.repair(state)
         report = loaded.journal.examine(state, identify)
     if as_json:
-        found = {"ok": not report.damage, "repaired": repaired.rows, "lost": repaired.lost, "report": report}
+        found = {
+            "ok": not (report.damage or report.lost),
+            "repaired": repaired.rows,
+            "lost": repaired.lost,
+            "report": report,
+        }
         print(msgspec.json.encode(found).decode())
     else:
         _print(report, repaired)
-    if report.damage or repaired.lost:
+    if report.damage or report.lost or repaired.lost:
         raise typer.Exit(1)
 
 
@@ -195,17 +201,19 @@ def _tell_damaged(count: int) -> None:
 
 
 def _print(report: CheckReport, repaired: Repair) -> None:
-    if report.damage or repaired.lost:
+    lost = (*report.lost, *repaired.lost)
+    if report.damage or lost:
         table = tables.table("positions", "problem", "repair")
         for one in report.damage:
             table.add_row(_positions(one), one.problem, "can be set aside" if one.repairable else "by hand")
-        for one in repaired.lost:
+        for one in lost:
             table.add_row(_positions(one), one.problem, "lost")
         tables.console().print(table)
-    print(f"{report.events} events: {f'{len(report.damage)} problems' if report.damage else 'sound'}")
+    problems = len(report.damage) + len(report.lost)
+    print(f"{report.events} events: {f'{problems} problems' if problems else 'sound'}")
     for count, text in (
         (repaired.rows, "rows were set aside now"),
-        (report.set_aside, "events were damaged and are set aside"),
+        (report.set_aside, "events were damaged or lost, and are set aside"),
         (report.renamed, "events would get another id from today's decoder; they keep theirs"),
     ):
         if count:

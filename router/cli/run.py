@@ -26,7 +26,13 @@ ConfigFile = Annotated[Path, typer.Argument(help="The YAML file.", metavar="CONF
 Level = Annotated[str, typer.Option(help="debug, info, warning or error.")]
 
 
-def run(config: ConfigFile, log_level: Level = "info") -> None:
+def run(
+    config: ConfigFile,
+    log_level: Level = "info",
+    accept_loss: Annotated[
+        bool, typer.Option("--accept-loss", help="Begin anew where nothing is left of the journal that was there.")
+    ] = False,
+) -> None:
     """Run the daemon until SIGTERM or SIGINT; a second one ends it at once. SIGHUP reloads the config.
 
     Example: router run config/minimal.yaml
@@ -34,6 +40,8 @@ def run(config: ConfigFile, log_level: Level = "info") -> None:
     configure(log_level)
     take_all()
     loaded = load(config, os.environ)
+    if accept_loss:
+        loaded.journal.accept_loss(Path(loaded.state))
     front = (*FRONT, log_level)
     gc.freeze()  # what was imported stays: to look through it for garbage would stop the loop for a tenth of a second
     anyio.run(_run, loaded, config, front, backend_options={"loop_factory": Loop})

@@ -271,6 +271,9 @@ class Journal(Plugin, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Open it for reading; raises `RouterError` where there is none."""
         raise NotImplementedError
 
+    def accept_loss(self, state: Path) -> None:
+        """Have a journal begin anew of which nothing is left; one that is there is left alone."""
+
     def examine(self, state: Path, identify: Callable[[Message, str], str] | None) -> CheckReport:  # noqa: ARG002
         """Go through all of it, also beside a daemon; `identify` gives the id of a message by its source's name.
 

@@ -137,11 +137,19 @@ class Batches:
         return gone == SWEEP or freed >= sweep.limit
 
     def _delete(self, below: int, seen_from: float) -> None:
-        keep = "INSERT INTO seen SELECT first, received, ids FROM batches WHERE first < ? AND received >= ?"
+        """Delete batches, and ids; the last row of all stays as long as no other says where the head is."""
+        keep = "INSERT OR REPLACE INTO seen SELECT first, received, ids FROM batches WHERE first < ? AND received >= ?"
         self._sql.execute(keep, (below, seen_from))
         self._sql.execute("DELETE FROM batches WHERE first < ?", (below,))
+        if below and self.tail() is None:
+            self.hold(below, seen_from)
         query = "SELECT first FROM seen WHERE received >= ? ORDER BY first LIMIT 1"
-        self._sql.execute(f"DELETE FROM seen WHERE first < coalesce(({query}), {sys.maxsize})", (seen_from,))
+        last = "SELECT max(first) FROM seen"
+        self._sql.execute(f"DELETE FROM seen WHERE first < coalesce(({query}), ({last}))", (seen_from,))
+
+    def hold(self, head: int, at: float) -> None:
+        """Have a row without ids say where the head is, although nothing is kept of what came before."""
+        self._sql.execute("INSERT OR IGNORE INTO seen VALUES (?, ?, x'')", (head, at))
 
     def head(self) -> int:
         """Return the position after the last event of which anything is kept; `FIRST` if there is none."""

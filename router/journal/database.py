@@ -7,6 +7,7 @@ autocheckpoint keeps the WAL at 4 MiB; readers use short transactions, because o
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Generator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -62,8 +63,12 @@ def opened(path: Path, mode: str) -> sqlite3.Connection:
 
 
 def roll_back(path: Path) -> None:
-    """Undo what a kill left half done, which who only reads may not; as a rule there is nothing of it."""
-    if path.with_name(f"{path.name}-journal").exists():
+    """Undo what a kill left half done, which who only reads may not; as a rule there is nothing of it.
+
+    Beside a WAL there never is: what closes a database that may be written deletes it.
+    """
+    log_file = path.with_name(f"{path.name}-wal")
+    if path.with_name(f"{path.name}-journal").exists() and not (log_file.exists() and log_file.stat().st_size):
         with closing(opened(path, "rw")) as sql:
             sql.execute("PRAGMA user_version").fetchone()
 
@@ -108,7 +113,7 @@ class Database:
         if not readonly:
             self._sql.executescript("".join(part.SCHEMA for part in (batches, records, prints, deliveries)))
             self._sql.execute(f"PRAGMA user_version={VERSION}")
-        self._page_size = self._one("PRAGMA page_size")
+        self.page_size = self._one("PRAGMA page_size")
 
     def close(self) -> None:
         """Close the connection."""
@@ -159,8 +164,24 @@ class Database:
 
     def settle(self) -> None:
         """Have everything in the file itself, so that it may be moved."""
-        self._sql.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self.fold()
         self._sql.execute("PRAGMA journal_mode=DELETE")
+
+    def fold(self) -> None:
+        """Have everything in the file itself, as far as no reader is in the way, and the WAL empty."""
+        self._sql.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def rescue(self) -> None:
+        """Have in the file itself what the WAL has, if it can be: it may be the only one that will be found again."""
+        try:
+            self._sql.execute("PRAGMA wal_checkpoint(FULL)")
+        except sqlite3.Error as error:
+            log.error("what is in the WAL cannot be saved", error=str(error))  # noqa: TRY400 - nothing is answered
+
+    def hold(self, head: int) -> None:
+        """Begin at a position although there is nothing before it."""
+        with self.transaction():
+            self.batches.hold(head, time.time())
 
     def head(self) -> int:
         """Return the position that the next event will get."""
@@ -174,7 +195,7 @@ class Database:
     def used(self) -> int:
         """Return the bytes of the file that hold data."""
         pages = self._one("PRAGMA page_count") - self._one("PRAGMA freelist_count")
-        return pages * self._page_size
+        return pages * self.page_size
 
     def write(self, write: Write) -> bool:
         """Commit it all in one transaction, fsynced; on an error nothing of it is there.

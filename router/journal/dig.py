@@ -65,6 +65,42 @@ def dig(path: Path) -> Iterator[tuple[str, Row]]:
                         yield table, row
 
 
+def batches_on(page: bytes) -> Iterator[int]:
+    """Yield the position after the last event of each row of `batches` on a page, whatever else is on it.
+
+    Only the beginning of a row is looked at, which is on the page also where the rest is not.
+    """
+    if page[0] != _LEAF:
+        return
+    for place in range(8, min(8 + 2 * int.from_bytes(page[3:5]), len(page) - 1), 2):
+        try:
+            end = _batch_end(page, int.from_bytes(page[place : place + 2]))
+        except IndexError:
+            continue  # no row is there
+        if end:
+            yield end
+
+
+def _batch_end(page: bytes, at: int) -> int:
+    """Return the position after the last event of a row, 0 if it is none of `batches`."""
+    _, at = _varint(page, at)
+    first, at = _varint(page, at)
+    start = at
+    size, at = _varint(page, at)
+    kinds: list[int] = []
+    while at < start + size:
+        kind, at = _varint(page, at)
+        kinds.append(kind)
+    if len(kinds) != len(SHAPES["batches"]) or kinds[0] != 0 or kinds[2] != _REAL or min(kinds[4:]) < _BLOB:
+        return 0
+    if kinds[1] > _ONE or kinds[1] == _REAL:
+        return 0
+    place = start + size
+    count = _value(kinds[1], page[place : place + _WIDTHS[kinds[1]]])
+    whole = isinstance(count, int) and (kinds[4] - _BLOB) // 2 == count * ID > 0
+    return first + count if whole and isinstance(count, int) else 0
+
+
 def _table(row: Row, *, keyed: bool) -> str:
     """Return the table that a row may be of, if any."""
     for table, shape in SHAPES.items():

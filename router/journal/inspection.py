@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-from router.event import UNDECODABLE, Event, Message, UndecodableFields
+from router.event import LOST, UNDECODABLE, Event, Message, UndecodableFields
 from router.journal import FIRST, DeadLetter, Ending, Endings, Held, Parked, Restore, Segment, Span, Trouble
 from router.journal.batches import StoredBatch
 from router.journal.database import Database
@@ -36,7 +36,7 @@ def _damaged(name: str) -> Event:
         type=UNDECODABLE,
         time=datetime.fromtimestamp(0, UTC),
         source="journal",
-        fields=UndecodableFields("the journal row is damaged", ""),
+        fields=UndecodableFields("the journal has lost it" if name == LOST else "the journal row is damaged", ""),
         message=_DAMAGED,
     )
 
@@ -46,7 +46,8 @@ def events_of(batch: StoredBatch, restore: Restore) -> list[Event]:
     ids = batch.ids.hex()
     names = [ids[i * 32 : i * 32 + 32] for i in range(batch.count)]
     if batch.rows is None:
-        log.error("journal row is damaged", first=batch.first, last=batch.first + batch.count - 1)
+        if LOST not in names:  # that was said when it was found
+            log.error("journal row is damaged", first=batch.first, last=batch.first + batch.count - 1)
         return [_damaged(name.ljust(32, "0")) for name in names]
     return [
         restore(Message(row.body, row.received, row.attributes), row.source, name)

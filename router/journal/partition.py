@@ -40,11 +40,12 @@ Asked = TypeVarTuple("Asked")
 class SqlitePartition:
     """The one partition of the journal; see `router.journal.Partition`."""
 
-    def __init__(self, writer: Writer, ledger: Ledger, reader: Database, restore: Restore) -> None:
+    def __init__(self, writer: Writer, ledger: Ledger, reader: Database, restore: Restore, lost: int) -> None:
         self._writer = writer
         self._ledger = ledger
         self._reader = reader
         self._restore = restore
+        self._lost = lost
         self._read_limiter = anyio.CapacityLimiter(1)
         self._holding_now = ""
         self._holding_until = 0.0
@@ -191,4 +192,5 @@ class SqlitePartition:
             failing=writer.failing,
             failing_since=writer.failing_since,
             dead=self._ledger.dead,
+            lost=self._lost,
         )

@@ -14,17 +14,19 @@ class Damage(msgspec.Struct, frozen=True):
     repairable: bool
 
 
-class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
+class CheckReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What was found in the whole of a journal.
 
     `set_aside` events were damaged before and are set aside; `renamed` ones would get another id from today's decoder
-    (they keep the one that they were journalled under): neither is damage.
+    (they keep the one that they were journalled under): neither is damage. `lost` is what an earlier start could not
+    find, and nobody has taken note of yet.
     """
 
     events: int
     damage: tuple[Damage, ...]
     set_aside: int
     renamed: int
+    lost: tuple[Damage, ...] = ()
 
 
 class Repair(msgspec.Struct, frozen=True):

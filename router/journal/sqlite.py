@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import sqlite3
 import time
 from collections.abc import AsyncGenerator, Generator, Iterable
-from contextlib import asynccontextmanager, closing, contextmanager
+from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
 from pathlib import Path
 
 import anyio
+import msgspec
+import structlog
 
-from router.errors import ConfigError, RouterError
-from router.journal import Inspection, Journal, Partition, Restore
+from router.errors import RouterError
+from router.journal import Inspection, Journal, Partition, Restore, headfile
 from router.journal.database import Database
+from router.journal.headfile import Known
 from router.journal.housekeeping import Limits
 from router.journal.inspection import SqliteInspection
+from router.journal.keeper import Keeper
 from router.journal.ledger import Ledger
+from router.journal.losses import Finding, accept, begin, look, losses, lost_events, settle, take_note
 from router.journal.partition import SqlitePartition
+from router.journal.place import held, hold
 from router.journal.rebuild import malformed, rebuild, unopenable
 from router.journal.report import CheckReport, Repair
 from router.journal.salvage import is_malformed
@@ -26,6 +30,8 @@ from router.journal.upkeep import Identify, Upkeep
 from router.journal.writer import Writer
 from router.units import Duration, Size
 from router.worker import Worker
+
+log = structlog.get_logger("journal")
 
 
 class SqliteJournal(Journal, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -46,20 +52,16 @@ class SqliteJournal(Journal, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """Open or create the file; raises `ConfigError` if another process has it or it cannot be read."""
         path = state / "journal.db"
         limits = Limits(self.quota, self.retention, self.retention_size, self.duplicates)
-        with (
-            _lock(state),
-            closing(Database(path)) as database,
-            closing(Database(path, readonly=True)) as reader,
-            Worker("journal") as worker,
-        ):
+        with hold(state), _opened(path) as (database, reader, keeper), Worker("journal") as worker:
             with _told(path):
                 ledger = Ledger(database.records)
-                writer = Writer(limits, database, ledger, worker)
+                writer = Writer(limits, database, ledger, worker, keeper)
                 await writer.recall()
-            partition = SqlitePartition(writer, ledger, reader, restore)
+            partition = SqlitePartition(writer, ledger, reader, restore, lost_events(state))
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(writer.run)
                 tasks.start_soon(writer.seal)
+                tasks.start_soon(writer.watch)
                 try:
                     yield partition
                 finally:
@@ -68,10 +70,19 @@ class SqliteJournal(Journal, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                             await partition.flush()
                     tasks.cancel_scope.cancel()
 
+    def accept_loss(self, state: Path) -> None:
+        """Have a journal that was lost begin anew, behind the last position that is known of."""
+        path = state / "journal.db"
+        with hold(state), _told(path):
+            accept(path)
+
     @contextmanager
     def inspect(self, state: Path, restore: Restore) -> Generator[Inspection]:
         """Read the file; raises `RouterError` if there is none."""
-        path = _existing(state)
+        path = state / "journal.db"
+        if (found := _found(path)) and found.damage:
+            log.error("the journal is damaged", problem=found.damage.problem, hint="see `router journal check`")
+        _existing(path)
         with closing(Database(path, readonly=True)) as database:
             try:
                 yield SqliteInspection(database, restore)
@@ -81,46 +92,94 @@ class SqliteJournal(Journal, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def examine(self, state: Path, identify: Identify | None) -> CheckReport:
         """Read every row; raises `RouterError` if there is no file, or it may not be read.
 
-        While no daemon runs, SQLite's own structures are checked, too: that is one long read, at which a WAL grows.
+        While no daemon runs, the WAL is read before SQLite sees it; and SQLite's own structures are checked, too: that
+        is one long read, at which a WAL grows.
         """
-        path = _existing(state)
-        try:
-            upkeep = Upkeep(path, readonly=True)
-        except RouterError as error:
-            if isinstance(error.__cause__, sqlite3.Error) and is_malformed(error.__cause__):
-                return unopenable(path)
-            raise
-        with closing(upkeep), _told(path):
-            report = upkeep.check(identify)
-            if report.damage or _held(state) or not malformed(path):
-                return report
-            return upkeep.survey()
+        path = state / "journal.db"
+        found = _found(path)
+        damage = (found.damage,) if found and found.damage else ()
+        if found and found.gone:
+            return CheckReport(events=0, damage=damage, set_aside=0, renamed=0)
+        _existing(path)
+        report = _report(path, identify, quick=found is None)
+        lost = tuple(one.damage for one in losses(state))
+        return msgspec.structs.replace(report, damage=damage + report.damage, lost=lost)
 
     def repair(self, state: Path) -> Repair:
         """Set damaged rows aside in `journal.aside.jsonl`; what SQLite cannot read goes into a new file without it."""
-        path = _existing(state)
-        with _lock(state), _told(path):
+        path = state / "journal.db"
+        _existing(path)
+        with hold(state), _told(path):
+            found = begin(path)
+            headfile.write(state, Known(head=found.end, at=time.time()))  # a new file has another name
             rebuilt = rebuild(path) if malformed(path) else Repair(0)
             with closing(Upkeep(path)) as upkeep:
-                return Repair(rebuilt.rows + upkeep.repair(state), rebuilt.lost)
+                rows = upkeep.repair(state)
+                settle(upkeep, found, state)
+            return Repair(rebuilt.rows + rows, (*rebuilt.lost, *take_note(state)))
 
     def compact(self, state: Path, active: Iterable[str]) -> tuple[int, int]:
         """Sweep as the daemon would, all at once, and shrink the file; needs as much free space as is left in it."""
-        path, now = _existing(state), time.time()
-        with _lock(state), _told(path), closing(Upkeep(path)) as upkeep:
-            before = path.stat().st_size
-            ledger = Ledger(upkeep.records)
-            ledger.activate(active)
-            settled = int(min(ledger.settled, ledger.replayed))
-            upkeep.compact(settled, now - self.retention, now - self.duplicates)
-            return before, path.stat().st_size
+        path, now = state / "journal.db", time.time()
+        _existing(path)
+        with hold(state), _told(path):
+            found = begin(path)
+            with closing(Upkeep(path)) as upkeep:
+                settle(upkeep, found, state)
+                before = path.stat().st_size
+                ledger = Ledger(upkeep.records)
+                ledger.activate(active)
+                settled = int(min(ledger.settled, ledger.replayed))
+                upkeep.compact(settled, now - self.retention, now - self.duplicates)
+                return before, path.stat().st_size
 
 
-def _existing(state: Path) -> Path:
-    path = state / "journal.db"
-    if not path.exists():
+@contextmanager
+def _opened(path: Path) -> Generator[tuple[Database, Database, Keeper]]:
+    """Open the file twice, to write and to read, as it is left by whoever had it before."""
+    with _told(path):
+        found = begin(path)
+    with ExitStack() as last, closing(Database(path)) as database, closing(Database(path, readonly=True)) as reader:
+        with _told(path):
+            settle(database, found, path.parent)
+            journal = headfile.name_of(database.prints.secret())
+            keeper = last.enter_context(Keeper(path, journal, database.page_size))
+            keeper.note(database.head(), time.time())
+            keeper.sync()
+        try:
+            yield database, reader, keeper
+        finally:
+            if keeper.look():
+                database.close()  # while it is read, too: the last to close deletes whatever has the WAL's name
+            else:
+                keeper.sync()
+
+
+def _found(path: Path) -> Finding | None:
+    """Look at the files while no daemon has them; None if one does."""
+    if held(path.parent):
+        return None
+    with _told(path):
+        found = look(path)
+    return None if found.problem and held(path.parent) else found
+
+
+def _report(path: Path, identify: Identify | None, *, quick: bool) -> CheckReport:
+    """Check all that SQLite shows; `quick`: not its own structures."""
+    try:
+        upkeep = Upkeep(path, readonly=True)
+    except RouterError as error:
+        if isinstance(error.__cause__, sqlite3.Error) and is_malformed(error.__cause__):
+            return unopenable(path)
+        raise
+    with closing(upkeep), _told(path):
+        report = upkeep.check(identify)
+        return report if report.damage or quick or not malformed(path) else upkeep.survey()
+
+
+def _existing(path: Path) -> None:
+    if not path.exists() or not path.stat().st_size:
         raise RouterError(f"no journal at {path} (has the router run on this state folder?)")
-    return path
 
 
 @contextmanager
@@ -130,41 +189,3 @@ def _told(path: Path) -> Generator[None]:
         yield
     except (sqlite3.Error, OSError) as error:
         raise RouterError(f"{path}: {error} (see `router journal check`)") from error
-
-
-def _held(state: Path) -> bool:
-    """Say whether another process has the folder."""
-    try:
-        handle = os.open(state / "lock", os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(handle)
-    return False
-
-
-@contextmanager
-def _lock(state: Path) -> Generator[None]:
-    """Hold the folder for this process."""
-    try:
-        state.mkdir(parents=True, exist_ok=True)
-        handle = os.open(state / "lock", os.O_CREAT | os.O_RDWR, 0o600)
-    except OSError as error:
-        raise ConfigError(
-            "state", f"cannot use {state}: {error.strerror}", "name a folder that can be written"
-        ) from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(handle)
-        raise ConfigError(
-            "state", f"another router is running on {state}", "stop it, or name another folder"
-        ) from error
-    try:
-        yield
-    finally:
-        os.close(handle)

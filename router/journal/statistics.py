@@ -19,7 +19,7 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
 
     `bytes` is what it takes on disk of its `quota`, `held` what of that may not be deleted; all are 0 in memory.
     `repeated` are the duplicates by source. While nothing can be written `failing` says why, and
-    `failing_since` since when (Unix seconds).
+    `failing_since` since when (Unix seconds). `lost` events were journalled, but are no longer there.
     """
 
     head: int
@@ -35,6 +35,7 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
     failing_since: float = 0.0
     repeated: dict[str, int] = {}
     commit_seconds: Latencies = Latencies()
+    lost: int = 0
 
     @property
     def level(self) -> int:

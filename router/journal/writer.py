@@ -24,8 +24,9 @@ from router.event import Event
 from router.journal import Follower, Segment
 from router.journal.batches import pack
 from router.journal.database import Database, Write
-from router.journal.duplicates import DuplicateWindow, keyed
+from router.journal.duplicates import ID, DuplicateWindow, keyed
 from router.journal.housekeeping import HURRY, Housekeeping, Limits
+from router.journal.keeper import LOOK, GoneError, Keeper
 from router.journal.ledger import Ledger, Unwritten
 from router.journal.sizes import Sizes
 from router.latency import Latencies, Latency
@@ -39,6 +40,7 @@ AGAIN = 1.0
 """Seconds until the next try after a commit failed that nobody waited for."""
 SEALED = 4
 """Sealed pieces of the duplicate window, of 128 KiB each, that are stored with one commit at most."""
+PUT_BACK = "put them back as they were, and it goes on; or stop the router: what is not there is lost at its next start"
 log = structlog.get_logger("journal")
 
 
@@ -68,10 +70,17 @@ class _Group(msgspec.Struct, frozen=True):
     repeated: Counter[str]
 
 
+class _Stored(msgspec.Struct, frozen=True):
+    """What a commit did: after a sweep, the bytes in use and the tail; and what is wrong with the files since."""
+
+    swept: tuple[int, int] | None
+    gone: str
+
+
 class Writer:
     """Writes what is appended, and what the ledger has not written yet."""
 
-    def __init__(self, limits: Limits, database: Database, ledger: Ledger, worker: Worker) -> None:
+    def __init__(self, limits: Limits, database: Database, ledger: Ledger, worker: Worker, keeper: Keeper) -> None:
         self.limits = limits
         self.head = database.head()
         self.tail = database.tail()
@@ -92,6 +101,7 @@ class Writer:
         self._database = database
         self._ledger = ledger
         self._worker = worker
+        self._keeper = keeper
         self._window = DuplicateWindow(limits.duplicates, keyed(database.prints.secret()))
         self._closed = anyio.Event()
         self._waiting: deque[_Waiting] = deque()
@@ -171,10 +181,7 @@ class Writer:
         try:
             await self._commit(taken)
         except (sqlite3.Error, OSError) as problem:
-            if not self.failing:
-                log.error("journal cannot write", error=str(problem))  # noqa: TRY400 - the callers are told
-                self.failing_since = time.time()
-            self.failing = str(problem)
+            await self._fail(problem)
             error = Retry(f"the journal cannot write: {problem}", 1.0)
             error.__cause__ = problem
             _answer(taken, error)
@@ -186,6 +193,27 @@ class Writer:
                 self.failing_since = 0.0
             self.failing = ""
             _answer(taken, None)
+
+    async def _fail(self, problem: Exception) -> None:
+        """Say it, once; from then on the journal is not ready."""
+        before, self.failing = self.failing, str(problem)
+        if not before:
+            self.failing_since = time.time()
+        if isinstance(problem, GoneError):
+            if before != self.failing:
+                log.error("the journal's files are gone: nothing is taken in", error=str(problem), hint=PUT_BACK)
+                if not self._keeper.spoilt:
+                    await self._worker.run(self._database.rescue)
+        elif not before:
+            log.error("journal cannot write", error=str(problem))
+
+    async def watch(self) -> None:
+        """See, for ever, whether the files are there when nothing is committed either."""
+        while True:
+            await anyio.sleep(LOOK)
+            if gone := await self._worker.run(self._keeper.look):
+                await self._fail(GoneError(gone))
+                self._bell.ring()  # or nobody would see that they are back
 
     def _take(self) -> list[_Waiting]:
         taken: list[_Waiting] = []
@@ -206,15 +234,15 @@ class Writer:
         started = time.monotonic()
         try:
             self.busy = True
-            swept = await self._worker.run(partial(self._store, write))
+            stored = await self._worker.run(partial(self._store, write))
         except BaseException:
             self._ledger.put_back(unwritten)
             raise
         finally:
             self.busy = False
         self._latency.observe(time.monotonic() - started)
-        self.used, self.tail = swept or (self.used + len(write.body) + len(write.ids), self.tail)
-        if swept:
+        self.used, self.tail = stored.swept or (self.used + len(write.body) + len(write.ids), self.tail)
+        if stored.swept:
             self.sizes.forget(self.tail)
         self._window.stored(write.sealed)
         self.commits += 1
@@ -227,6 +255,8 @@ class Writer:
             self._remember(write.first, list(group.fresh), write.received)
             if self.follower:
                 self.follower(segment)
+        if stored.gone:  # it is written, but perhaps to where nobody finds it: nobody is told that it is safe
+            raise GoneError(stored.gone)
 
     def _remember(self, first: int, keys: Sequence[bytes], now: float) -> None:
         self._window.add(first, keys, now)
@@ -269,7 +299,14 @@ class Writer:
             probe=bool(self.failing),
         )
 
-    def _store(self, write: Write) -> tuple[int, int] | None:
+    def _store(self, write: Write) -> _Stored:
         """Write; after a sweep, look how large the file is, and what is the oldest in it."""
+        if gone := self._keeper.look() if self.failing else self._keeper.cut():
+            raise GoneError(gone)
         self._housekeeping.more = self._database.write(write)
-        return (self._database.used(), self._database.tail()) if write.sweep else None
+        swept = (self._database.used(), self._database.tail()) if write.sweep else None
+        try:
+            self._keeper.note(write.first + len(write.ids) // ID, write.received)
+        except OSError as error:
+            return _Stored(swept, str(error))
+        return _Stored(swept, self._keeper.missing())

@@ -18,7 +18,7 @@ from typing import TypeAlias
 import msgspec
 import structlog
 
-from router.event import ENVELOPE_FIELDS, UNDECODABLE, Event, UndecodableFields
+from router.event import ENVELOPE_FIELDS, LOST, UNDECODABLE, Event, UndecodableFields
 from router.match.condition import ALWAYS, NEVER, All, Condition, Test, text_of
 from router.match.operators import OneOf
 from router.plugin import Decoder
@@ -85,6 +85,8 @@ class Routes:
         """
         try:
             if event.type == UNDECODABLE:
+                if event.id == LOST:
+                    return ()
                 outcome = self._undecodable
             else:
                 key = self._key(event)

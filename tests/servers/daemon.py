@@ -59,10 +59,11 @@ class Daemon:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.push}/n"
 
-    def start(self, command: Sequence[str] = ("-m", "router")) -> None:
+    def start(self, command: Sequence[str] = ("-m", "router"), *, accept_loss: bool = False) -> None:
+        options = ["--accept-loss"] if accept_loss else []
         with (self.folder / "router.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, *command, "run", str(self.config)], stdout=log, stderr=log, env=os.environ
+                [sys.executable, *command, "run", str(self.config), *options], stdout=log, stderr=log, env=os.environ
             )
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
