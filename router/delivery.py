@@ -67,6 +67,7 @@ class Delivery:
         self._bell = Bell()
         self.replaying = Replaying(self.tally, self._bell, steps, policy, books)
         self._stopping = anyio.Event()
+        self._abandoned = False
 
     @property
     def progress(self) -> Progress:
@@ -93,7 +94,8 @@ class Delivery:
         try:
             await self._run()
         finally:
-            self.tally.note()
+            if not self._abandoned:
+                self.tally.note()
 
     async def _run(self) -> None:
         tries = 0
@@ -116,6 +118,10 @@ class Delivery:
         """Take nothing more; `run` returns when the calls in flight have ended."""
         self._stopping.set()
         self._bell.ring()
+
+    def abandon(self) -> None:
+        """Note nothing more: it did not end, and what it goes on with is nobody's."""
+        self._abandoned = True
 
     def skip(self, head: int) -> None:
         """Note that nothing up to `head` is wanted; only while nothing is out or waiting."""
@@ -150,9 +156,9 @@ class Delivery:
             anyio.create_task_group() as calls,
             anyio.create_task_group() as feeding,
         ):
-            feeding.start_soon(self._feed)
-            feeding.start_soon(revival.run)
-            feeding.start_soon(self.replaying.run, self._agenda)
+            feeding.start_soon(self._feed, name=self.name)
+            feeding.start_soon(revival.run, name=self.name)
+            feeding.start_soon(self.replaying.run, self._agenda, name=self.name)
             await self._drive(deliver, calls)
             feeding.cancel_scope.cancel()
 
@@ -193,7 +199,7 @@ class Delivery:
             work = self._admit(anyio.current_time())
             if isinstance(work, Work):
                 slow = self.valve.take(len(work.events), anyio.current_time())
-                tasks.start_soon(self._work, deliver, work, slow)
+                tasks.start_soon(self._work, deliver, work, slow, name=self.name)
             else:
                 await self._bell.wait(work)
 
@@ -238,6 +244,8 @@ class Delivery:
             started = anyio.current_time()
         self.valve.begin(len(work.events))
         error = await self._attempt(deliver(work.events))
+        if self._abandoned:
+            return started
         outcome = judge(error, len(work.events))
         now = anyio.current_time()
         self.valve.end(work, outcome, now - started, now)
