@@ -70,6 +70,7 @@ class Delivery:
         self._bell = Bell()
         self.replaying = Replaying(self.tally, self._bell, steps, policy, books)
         self._stopping = anyio.Event()
+        self._abandoned = False
         self._begin()
 
     def _begin(self) -> None:
@@ -103,7 +104,8 @@ class Delivery:
         try:
             await self._run()
         finally:
-            self.tally.note()
+            if not self._abandoned:
+                self.tally.note()
 
     async def _run(self) -> None:
         tries = 0
@@ -127,6 +129,11 @@ class Delivery:
         """Take nothing more; `run` returns when the calls in flight have ended."""
         self._stopping.set()
         self._bell.ring()
+
+    def abandon(self) -> None:
+        """Note what is settled by now, and nothing more: it did not end, and what it goes on with is nobody's."""
+        self.tally.note()
+        self._abandoned = True
 
     def skip(self, head: int) -> None:
         """Note that nothing up to `head` is wanted; only while nothing is out or waiting."""
@@ -167,9 +174,9 @@ class Delivery:
             anyio.create_task_group() as feeding,
         ):
             self._reckoning.doubt.begin(anyio.current_time())
-            feeding.start_soon(self._feed)
-            feeding.start_soon(revival.run)
-            feeding.start_soon(self.replaying.run, self._agenda)
+            feeding.start_soon(self._feed, name=self.name)
+            feeding.start_soon(revival.run, name=self.name)
+            feeding.start_soon(self.replaying.run, self._agenda, name=self.name)
             await self._drive(deliver, calls)
             feeding.cancel_scope.cancel()
 
@@ -215,7 +222,7 @@ class Delivery:
             work = self._admission.next(anyio.current_time(), satisfied=self._satisfied)
             if isinstance(work, Work):
                 slow = self.valve.take(len(work.events), anyio.current_time())
-                tasks.start_soon(self._work, deliver, work, slow)
+                tasks.start_soon(self._work, deliver, work, slow, name=self.name)
             else:
                 await self._bell.wait(work)
 
@@ -245,6 +252,8 @@ class Delivery:
             started = anyio.current_time()
         self.valve.begin(len(work.events))
         error = await self._attempt(deliver(work.events))
+        if self._abandoned:
+            return started
         now = anyio.current_time()
         self._reckoning.end(work, error, started, now)
         return now

@@ -16,8 +16,9 @@ from router.config.model import Subscription
 from router.config.plan import Planned
 from router.delivery import Delivery
 from router.dispatch import Dispatch, Feed
+from router.ending import CLOSING, wait_ended
 from router.errors import RouterError, told
-from router.fronts.crew import Crew
+from router.fronts.crew import GRACE, LINGER, Crew
 from router.intake import Intake
 from router.journal import Partition, Progress
 from router.journal.replay import Replay
@@ -27,6 +28,11 @@ from router.match import ALWAYS, Routes, parse
 from router.plugin import Decoder, Emit, Source
 from router.rerun import Past
 from router.retry import Policy
+
+SOURCE_CLOSING = 2 * CLOSING
+"""Seconds that a source may take for what it has in hand."""
+CREW_CLOSING = GRACE + 3 * LINGER + CLOSING
+"""Seconds in which fronts have ended, or were killed."""
 
 log = structlog.get_logger("service")
 
@@ -149,12 +155,14 @@ class Subscriber:
         return progress.pending(min(head, self.feed.until)) + progress.parked
 
     async def stop(self, grace: float) -> None:
-        """End it; what is in flight has the grace to be settled."""
+        """End it; what is in flight has the grace to be settled. A sink that does not end then is left behind."""
         self.delivery.stop()
         with anyio.move_on_after(grace):
             await self.ended.wait()
         self.scope.cancel()
-        await self.ended.wait()
+        sink = type(self.planned.subscription.to).__name__
+        if not await wait_ended(self.ended, CLOSING, subscription=self.planned.name, plugin=sink):
+            self.delivery.abandon()
 
 
 class Supplier:
@@ -232,6 +240,7 @@ class Supplier:
         self.counts[what] += 1
 
     async def stop(self) -> None:
-        """End it; what it has in hand is answered or left to come again."""
+        """End it; what it has in hand is answered or left to come again. One that does not end is left behind."""
         self.scope.cancel()
-        await self.ended.wait()
+        seconds = CREW_CLOSING if self.crew else SOURCE_CLOSING
+        await wait_ended(self.ended, seconds, source=self.name, plugin=type(self.source).__name__)

@@ -27,6 +27,7 @@ from router.config.model import Config
 from router.config.plan import Plan, Planned, plan, subscriptions
 from router.delivery import Delivery
 from router.dispatch import Dispatch, Feed
+from router.ending import Ending
 from router.errors import Retry, RouterError
 from router.explain import explain
 from router.figures import Figures
@@ -235,18 +236,25 @@ class Engine:
 
 
 async def serve(
-    config: Config, stop: anyio.Event, again: Again, hangups: ObjectReceiveStream[None], front: Command = FRONT
+    config: Config,
+    stop: anyio.Event,
+    again: Again,
+    hangups: ObjectReceiveStream[None],
+    front: Command = FRONT,
+    ending: Ending | None = None,
 ) -> None:
     """Run until `stop`; raises `RouterError` for what cannot be started.
 
     `again` loads the config anew; it is called for each item of `hangups`, and when the admin API asks for it. A
     config that is bad changes nothing. `front` is the command of a front process.
     """
+    ending = ending or Ending()
     async with (
         config.journal.open(Path(config.state), partial(event_of, config.decoder)) as partition,
         anyio.create_task_group() as tasks,
     ):
         engine = Engine(config, partition, tasks, again, front, await beginnings(config, partition))
+        ending.flush, ending.grace = partition.flush, lambda: engine.config.grace
         tasks.start_soon(_note_idle, engine)
         tasks.start_soon(_follow_hangups, engine, hangups)
         async with admin(config.admin.listen, config.admin.token, engine):
@@ -254,6 +262,7 @@ async def serve(
             await stop.wait()
             log.info("stopping")
             await engine.stop()
+        await ending.settle()
         tasks.cancel_scope.cancel()
 
 

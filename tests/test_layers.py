@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = [
     {
         "bell",
+        "ending",
         "errors",
         "event",
         "frozen",

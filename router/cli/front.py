@@ -5,16 +5,21 @@ from __future__ import annotations
 import gc
 import os
 import pickle
+import select
 import signal
 import socket
 import sys
+import time
 from pathlib import Path
+from threading import Thread
 
 import anyio
 
 from router.cli.logs import configure, flush, secure_streams, take_all
 from router.cli.loop import Loop
+from router.cli.watchdog import Watchdog
 from router.config.plugins import import_drop_in
+from router.fronts.crew import LINGER
 from router.fronts.front import Front
 from router.fronts.link import Link
 from router.fronts.wire import VERSION, Failed, Hello, read_hello, say
@@ -27,16 +32,19 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGHUP):  # sent to all by a terminal: the daemon says what is to be done
         signal.signal(number, signal.SIG_IGN)
     level = sys.argv[1] if len(sys.argv) > 1 else "info"
-    sys.exit(anyio.run(_run, _own_link(), level, backend_options={"loop_factory": Loop}))
+    handle = _own_link()
+    Thread(target=_end_with, args=(handle,), name="daemon's end", daemon=True).start()
+    link = Link(socket.socket(fileno=handle))
+    sys.exit(anyio.run(_run, link, level, backend_options={"loop_factory": Loop}))
 
 
-def _own_link() -> Link:
+def _own_link() -> int:
     """Take the socket off the standard input, so that no process that a plugin starts has it."""
     handle = os.dup(0)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)
-    return Link(socket.socket(fileno=handle))
+    return handle
 
 
 async def _run(link: Link, level: str) -> int:
@@ -53,10 +61,13 @@ async def _run(link: Link, level: str) -> int:
         return 1
     gc.freeze()  # as in the daemon: what was imported stays
     sockets = [socket.socket(fileno=handle) for handle in hello.listening]
+    watchdog = Watchdog()
+    watchdog.start()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_obey_signals, front)
         await front.run(sockets)
         tasks.cancel_scope.cancel()
+    watchdog.stop()
     return 1 if front.error else 0
 
 
@@ -70,6 +81,15 @@ def _front(link: Link, hello: Hello) -> Front:
 def _end() -> None:
     """End at once: the daemon is gone, so nothing that is here can become safe, or may be answered."""
     flush(LAST)
+    os._exit(1)
+
+
+def _end_with(handle: int) -> None:
+    """End soon after the daemon did, though a plugin may hold the loop, which then is not told."""
+    poll = select.poll()
+    poll.register(handle, 0)  # that the other end is closed is always said
+    poll.poll()
+    time.sleep(LINGER + 1.0)  # the daemon ends it before, if it is there
     os._exit(1)
 
 

@@ -5,21 +5,23 @@ from __future__ import annotations
 import gc
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import anyio
 import typer
 from anyio.streams.memory import MemoryObjectSendStream
 
 from router import service
+from router.cli.force import Force
 from router.cli.logs import configure, take_all
 from router.cli.loop import Loop
 from router.cli.watching import watch
 from router.config import Config, load
+from router.ending import Ending
 from router.fronts.crew import FRONT
 
 ConfigFile = Annotated[Path, typer.Argument(help="The YAML file.", metavar="CONFIG")]
@@ -35,6 +37,8 @@ def run(
 ) -> None:
     """Run the daemon until SIGTERM or SIGINT; a second one ends it at once. SIGHUP reloads the config.
 
+    Exit code 70: a plugin did not end, and the process was ended without it.
+
     Example: router run config/minimal.yaml
     """
     configure(log_level)
@@ -44,37 +48,45 @@ def run(
         loaded.journal.accept_loss(Path(loaded.state))
     front = (*FRONT, log_level)
     gc.freeze()  # what was imported stays: to look through it for garbage would stop the loop for a tenth of a second
-    anyio.run(_run, loaded, config, front, backend_options={"loop_factory": Loop})
+    force = Force()
+    anyio.run(_run, loaded, config, front, force, backend_options={"loop_factory": Loop})
+    force.disarm()
 
 
-async def _run(config: Config, path: Path, front: Sequence[str]) -> None:
+async def _run(config: Config, path: Path, front: Sequence[str], force: Force) -> None:
     stop = anyio.Event()
     again = partial(load, path, os.environ)
     send, receive = anyio.create_memory_object_stream[None](1)
     async with send, receive, anyio.create_task_group() as tasks:
-        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals, force.watching():
             reload = partial(_ask_to_reload, send)
-            tasks.start_soon(_obey, signals, stop, tasks.cancel_scope, reload)
+            tasks.start_soon(_obey, signals, stop, partial(_end_now, force.ending, tasks.cancel_scope), reload)
             if config.watch:
                 tasks.start_soon(watch, path, os.environ, reload)
-            await service.serve(config, stop, again, receive, front)
+            await service.serve(config, stop, again, receive, front, force.ending)
             tasks.cancel_scope.cancel()
 
 
 async def _obey(
     signals: AsyncIterator[signal.Signals],
     stop: anyio.Event,
-    scope: anyio.CancelScope,
+    end_now: Callable[[], Coroutine[Any, Any, None]],
     reload: Callable[[], None],
 ) -> None:
     async for number in signals:
         if number == signal.SIGHUP:
             reload()
         elif stop.is_set():
-            scope.cancel()
+            await end_now()
             return
         else:
             stop.set()
+
+
+async def _end_now(ending: Ending, scope: anyio.CancelScope) -> None:
+    """Commit what is settled, and cut off everything else."""
+    await ending.commit()
+    scope.cancel()
 
 
 def _ask_to_reload(hangups: MemoryObjectSendStream[None]) -> None:

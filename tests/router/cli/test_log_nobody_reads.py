@@ -6,17 +6,15 @@ import fcntl
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-from servers.daemon import Daemon, free_port, text
+from servers.daemon import Daemon, free_port
+from servers.patience import answers, push, wait
 
 MANY = 60
 
@@ -41,32 +39,6 @@ def logging_to(folder: Path, stderr: int | None, *, push: str = "") -> Iterator[
     finally:
         daemon.process.kill()
         daemon.process.wait()
-
-
-def answers(daemon: Daemon) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", daemon.push), 1).close()
-    except OSError:
-        return False
-    return True
-
-
-def wait(happens: Any, daemon: Daemon, seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not happens():
-        assert daemon.process
-        assert daemon.process.poll() is None, f"the daemon ended with {daemon.process.returncode}"
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def push(daemon: Daemon, numbers: Sequence[int]) -> None:
-    for number in numbers:
-        with socket.create_connection(("127.0.0.1", daemon.push), 5) as client:
-            body = text(number)
-            client.sendall(b"POST /n HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
-            client.settimeout(10)
-            assert client.recv(1000).startswith(b"HTTP/1.1 204")
 
 
 def works_and_drops(daemon: Daemon) -> None:
