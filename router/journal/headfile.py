@@ -9,6 +9,7 @@ Two records lie in it, and the older one is written over: one is always whole.
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
 import struct
 import zlib
@@ -21,9 +22,10 @@ import msgspec
 NAME = "journal.head"
 _MAGIC = b"routerH1"
 _RECORD = struct.Struct(">8sQQ16s8sId?")
-_CRC = struct.Struct(">I")
+_WHOLE = struct.Struct(f">{_RECORD.size}sI")
 _PLACE = 128
 """Bytes from one record to the other."""
+_SIZE = 2 * _PLACE
 _INDEX = struct.Struct("=16xI12x8s")
 """Of the beginning of `journal.db-shm` (sqlite.org/walformat.html): the frames of the WAL up to the last commit, and
 its salt."""
@@ -56,12 +58,12 @@ def known(state: Path) -> Known | None:
         data = (state / NAME).read_bytes()
     except FileNotFoundError:
         return None
-    records = [one for at in (0, _PLACE) if (one := _read(data[at : at + _RECORD.size + _CRC.size]))]
+    records = [one for at in (0, _PLACE) if (one := _read(data[at : at + _WHOLE.size]))]
     return max(records, key=lambda one: one.number, default=None)
 
 
 def _read(data: bytes) -> Known | None:
-    if len(data) < _RECORD.size + _CRC.size or zlib.crc32(data[:-4]) != int.from_bytes(data[-4:]):
+    if len(data) < _WHOLE.size or zlib.crc32(data[:-4]) != int.from_bytes(data[-4:]):
         return None
     magic, number, head, journal, salt, frames, at, accepted = _RECORD.unpack(data[:-4])
     if magic != _MAGIC:
@@ -77,11 +79,6 @@ def _read(data: bytes) -> Known | None:
     )
 
 
-def _packed(one: Known, number: int) -> bytes:
-    data = _RECORD.pack(_MAGIC, number, one.head, one.journal, one.salt, one.frames, one.at, one.accepted)
-    return data + _CRC.pack(zlib.crc32(data))
-
-
 def write(state: Path, one: Known) -> None:
     """Write a record, and wait until it is on disk."""
     with HeadFile(state) as file:
@@ -90,13 +87,16 @@ def write(state: Path, one: Known) -> None:
 
 
 class HeadFile:
-    """The file, open for writing."""
+    """The file, open for writing: mapped, for each system call gives up the interpreter's lock."""
 
     def __init__(self, state: Path) -> None:
         before = known(state)
         self._number = before.number if before else 0
         self._state = state
         self._file = os.open(state / NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if os.fstat(self._file).st_size < _SIZE:
+            os.pwrite(self._file, os.pread(self._file, _SIZE, 0).ljust(_SIZE, b"\0"), 0)  # no hole: the disk may fill
+        self._data = mmap.mmap(self._file, _SIZE)
 
     def __enter__(self) -> Self:
         return self
@@ -104,16 +104,22 @@ class HeadFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._data.close()
         os.close(self._file)
 
     def write(self, one: Known) -> None:
         """Write over the older record; does not wait for the disk."""
+        self.note(one.head, one.at, one.journal, one.salt, one.frames, accepted=one.accepted)
+
+    def note(self, head: int, at: float, journal: bytes, salt: bytes, frames: int, *, accepted: bool = False) -> None:
+        """Do the same with the fields of a record."""
         self._number += 1
-        data = _packed(one, self._number)
-        os.pwrite(self._file, data, _PLACE * (self._number & 1))
+        data = _RECORD.pack(_MAGIC, self._number, head, journal, salt, frames, at, accepted)
+        _WHOLE.pack_into(self._data, _PLACE * (self._number & 1), data, zlib.crc32(data))
 
     def sync(self) -> None:
         """Wait until it is on disk, the file's name too."""
+        self._data.flush()
         os.fsync(self._file)
         folder = os.open(self._state, os.O_RDONLY)
         try:
@@ -122,7 +128,7 @@ class HeadFile:
             os.close(folder)
 
 
-def round_of(index: int) -> tuple[bytes, int]:
-    """Return the salt and the committed frames of a WAL, given a descriptor of its `-shm`; in the writer's thread."""
-    frames, salt = _INDEX.unpack(os.pread(index, _INDEX.size, 0))
+def round_of(index: mmap.mmap) -> tuple[bytes, int]:
+    """Return the salt and the committed frames of a WAL, given its `-shm`; in the thread that commits."""
+    frames, salt = _INDEX.unpack_from(index)
     return salt, frames

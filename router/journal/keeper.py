@@ -8,18 +8,22 @@ when they were away for a while: while they are open their numbers are given to 
 
 from __future__ import annotations
 
+import mmap
 import os
 import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeAlias
 
-from router.journal.headfile import HeadFile, Known, round_of
+from router.journal.headfile import HeadFile, round_of
 from router.journal.place import LOCK
 from router.journal.wal import FRAME, HEADER
 
 LOOK = 0.5
 """Seconds between two looks while nothing is committed."""
+_PAGE = 4096
+_RECENT = 0.05
+"""Seconds after which the WAL is looked at before it is written to."""
 _STEP = 10**9 // 20
 """Nanoseconds for which a folder's time may stand still."""
 
@@ -44,9 +48,11 @@ class Keeper:
         self._database, self._wal, index, _ = self._paths.values()
         self._smallest = {self._database: 0, self._wal: 0}
         self._calm: tuple[Identity, int] | None = None
+        self._looked_at = time.monotonic()
         self.spoilt = ""
         """What was cut, which no putting back can mend."""
-        self._index = os.open(index, os.O_RDONLY | os.O_CLOEXEC)
+        self._descriptor = os.open(index, os.O_RDONLY | os.O_CLOEXEC)
+        self._index = mmap.mmap(self._descriptor, _PAGE, access=mmap.ACCESS_READ)
         self._log = os.open(self._wal, os.O_RDONLY | os.O_CLOEXEC)
         self._head = HeadFile(path.parent)
 
@@ -58,24 +64,37 @@ class Keeper:
     ) -> None:
         """Close what it has open; not before SQLite's connections: closing takes all of a process's locks of a file."""
         with self._head:
-            os.close(self._index)
+            self._index.close()
+            os.close(self._descriptor)
             os.close(self._log)
 
     def note(self, head: int, at: float) -> None:
         """Note the head after a commit, in the thread that committed it; it does not wait for the disk."""
         salt, frames = round_of(self._index)
         self._smallest[self._wal] = HEADER + frames * self._frame
-        self._head.write(Known(head=head, at=at, journal=self._journal, salt=salt, frames=frames))
+        self._head.note(head, at, self._journal, salt, frames)
 
     def sync(self) -> None:
         """Wait until what was noted is on disk."""
         self._head.sync()
 
     def cut(self) -> str:
-        """Say whether the WAL was cut, which the next commit would hide."""
-        if not self.spoilt and os.fstat(self._log).st_size < self._smallest[self._wal]:
-            self.spoilt = f"{self._wal} was cut"
+        """Say whether the WAL was cut, as far as the last look is not recent: the next commit makes it longer again."""
+        now = time.monotonic()
+        if not self.spoilt and now - self._looked_at > _RECENT:
+            self._looked_at = now
+            self._measure()
         return self.spoilt
+
+    def _measure(self) -> None:
+        """See whether the WAL has all that was written to it: what was cut off, and written behind, is a hole."""
+        length = self._smallest[self._wal]
+        try:
+            whole = os.lseek(self._log, 0, os.SEEK_HOLE) if hasattr(os, "SEEK_HOLE") else os.fstat(self._log).st_size
+        except OSError:  # there is nothing in it
+            whole = 0
+        if whole < length:
+            self.spoilt = f"{self._wal} was cut"
 
     def missing(self) -> str:
         """Say which file is gone or was exchanged; nothing if all are there."""
@@ -88,7 +107,7 @@ class Keeper:
 
     def look(self) -> str:
         """Do the same, and look for files that were cut, however calm the folder seems: it is asked now and then."""
-        self._calm = None
+        self._calm, self._looked_at = None, 0.0
         return self.cut() or self.missing()
 
     def _looked(self, calm: tuple[Identity, int]) -> str:

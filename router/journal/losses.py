@@ -21,13 +21,15 @@ import msgspec
 import structlog
 from msgspec.structs import replace
 
-from router.errors import ConfigError
+from router.errors import ConfigError, RouterError
 from router.event import LOST
 from router.journal import FIRST, headfile, wal
 from router.journal.batches import Batches
 from router.journal.database import Database, opened, roll_back
+from router.journal.dig import page_size
 from router.journal.headfile import Known
 from router.journal.prints import Prints
+from router.journal.rebuild import missing
 from router.journal.records import Records
 from router.journal.report import Damage
 from router.journal.salvage import is_malformed
@@ -64,13 +66,15 @@ class Loss(msgspec.Struct, frozen=True):
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """What the files show: `head` by the database, the position after the last event known of, and what is wrong.
 
-    `gone` says that nothing of a journal is left that once was there, or that it is another one's.
+    `gone` says that nothing of a journal is left that once was there, or that it is another one's; `spoilt` that the
+    WAL is to be kept as it is; `unreadable` why SQLite cannot go on with the database.
     """
 
     head: int
     end: int
     known: Known | None
     problem: str = ""
+    unreadable: str = ""
     gone: bool = False
     spoilt: bool = False
 
@@ -100,14 +104,18 @@ def look(path: Path) -> Finding:
         gone = before > FIRST or log_file.size > wal.HEADER
         end = max(before, log_file.head)
         return Finding(head=FIRST, end=end, known=known, gone=gone, problem=f"the database {what}" if gone else "")
+    problem = _torn(log_file, known)
     try:
         head, journal = _kept(path, log_file)
+        unreadable = _cut_off(path, log_file)
     except sqlite3.Error as error:
         if not is_malformed(error):
             raise
-        problem = _torn(log_file, known)  # of the database, who opens it is told
-        return Finding(head=before, end=before, known=known, problem=problem, spoilt=bool(problem))
-    problem = _torn(log_file, known)
+        head, journal, unreadable = before, b"", str(error)
+    if unreadable:
+        return Finding(
+            head=before, end=before, known=known, problem=problem, spoilt=bool(problem), unreadable=unreadable
+        )
     end = max(head, before, log_file.head if problem else FIRST)
     if head < before and known and known.journal and journal and known.journal != journal:
         return Finding(head=head, end=end, known=known, gone=True, problem="the database is another journal's")
@@ -146,12 +154,27 @@ def _kept(path: Path, log_file: Wal) -> tuple[int, bytes]:
     return head, headfile.name_of(secret) if secret else b""
 
 
-def begin(path: Path) -> Finding:
+def _cut_off(path: Path, log_file: Wal) -> str:
+    """Say whether the file lacks pages that its header speaks of; in the midst of a checkpoint the WAL has them."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        header = file.read(100)
+    page, pages = page_size(header), int.from_bytes(header[28:32])
+    lacking = missing(path)
+    if not lacking or log_file.pages.issuperset(range(size // page + 1, pages + 1)):
+        return ""
+    return f"the file is cut off, its last {lacking} bytes are missing"
+
+
+def begin(path: Path, *, mending: bool = False) -> Finding:
     """Look before anything is written; what is damaged is copied aside, and written down. This process has the folder.
 
-    Raises `ConfigError` where nothing is left, unless that was accepted.
+    Raises `ConfigError` where nothing is left, unless that was accepted; and `RouterError` where the database cannot be
+    read, unless it is opened to be mended.
     """
     found = look(path)
+    if found.unreadable and not mending:
+        raise RouterError(f"{path}: {found.unreadable} (see `router journal check`)")
     if found.gone and not found.accepted:
         raise ConfigError("state", _said(path, found), _hint(found))
     if found.problem and not found.accepted:

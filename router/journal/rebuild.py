@@ -68,7 +68,7 @@ def survey(sql: sqlite3.Connection) -> CheckReport:
 
     def count(table: str, rows: Sequence[Sequence[Any]]) -> None:
         nonlocal events
-        events += sum(row[1] for row in rows) if table == "batches" else 0
+        events += sum(row[1] for row in rows if isinstance(row[1], int)) if table == "batches" else 0
 
     damage = tuple(damage_of(lost) for lost in salvage(sql, count))
     said = Damage(0, 0, "SQLite calls the file malformed; a repair keeps what can be read", repairable=True)

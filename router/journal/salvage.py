@@ -95,7 +95,7 @@ def _add_names(sql: sqlite3.Connection, table: str, order: str, known: set[str])
         try:
             (following,) = sql.execute(query, (name,)).fetchone() or (None,)
             if following is not None and not (isinstance(following, str) and following > name):
-                raise _NoRowError
+                raise NoRowError
         except sqlite3.Error as error:
             _only_malformed(error)
             yield Lost(table, "", -1, None)
@@ -119,7 +119,7 @@ def _copy(sql: sqlite3.Connection, table: Table, name: str, insert: Insert) -> I
     insert(table.name, rows)
 
 
-class _NoRowError(sqlite3.DatabaseError):
+class NoRowError(sqlite3.DatabaseError):
     """What was read is none of the table's rows."""
 
     sqlite_errorcode = sqlite3.SQLITE_CORRUPT
@@ -159,7 +159,7 @@ class _Rows:
         values = (self._name, after) if self._table.named else (after,)
         row: Sequence[Any] | None = self._sql.execute(query, values).fetchone()
         if row is not None and not self._sane(row[-1], after):
-            raise _NoRowError
+            raise NoRowError
         return row[:-1] if row is not None else None
 
     def _sane(self, key: object, after: int) -> bool:

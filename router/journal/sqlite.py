@@ -110,7 +110,7 @@ class SqliteJournal(Journal, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         path = state / "journal.db"
         _existing(path)
         with hold(state), _told(path):
-            found = begin(path)
+            found = begin(path, mending=True)
             headfile.write(state, Known(head=found.end, at=time.time()))  # a new file has another name
             rebuilt = rebuild(path) if malformed(path) else Repair(0)
             with closing(Upkeep(path)) as upkeep:

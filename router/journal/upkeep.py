@@ -25,7 +25,7 @@ from router.journal.batches import Row, Sweep
 from router.journal.database import Database
 from router.journal.rebuild import ASIDE, survey
 from router.journal.report import CheckReport, Damage
-from router.journal.salvage import is_malformed
+from router.journal.salvage import NoRowError, is_malformed
 
 ID = 16
 """Bytes of an id."""
@@ -152,6 +152,8 @@ class Upkeep(Database):
         query = "SELECT first, count, crc, ids, body FROM batches WHERE first > ? ORDER BY first LIMIT 4"
         while rows := self._sql.execute(query, (after,)).fetchall():
             for row in rows:
+                if None in row:  # where a page is missing
+                    raise NoRowError("a row has no columns")
                 yield _Batch(*row)
             after = rows[-1][0]
 

@@ -37,9 +37,10 @@ _BLOCK = 512
 class Wal(msgspec.Struct, frozen=True, kw_only=True):
     """What a WAL has: nothing, if it is missing or empty.
 
-    `committed` is how many frames SQLite will take, up to the last commit that can be told to be whole; `salt` marks
-    those of the present round, and is empty where the header is of no use. `broken` says what shows that there were
-    more; `head` is the position after the last event found on their pages, 0 if none is.
+    `committed` is how many frames SQLite will take, up to the last commit that can be told to be whole; `pages` are the
+    numbers of theirs. `salt` marks the frames of the present round, and is empty where the header is of no use.
+    `broken` says what shows that there were more; `head` is the position after the last event found on their pages, 0
+    if none is.
     """
 
     size: int = 0
@@ -47,6 +48,7 @@ class Wal(msgspec.Struct, frozen=True, kw_only=True):
     committed: int = 0
     broken: str = ""
     head: int = 0
+    pages: frozenset[int] = frozenset()
 
 
 def read(path: Path, database: Path) -> Wal:
@@ -130,12 +132,14 @@ def _judged(frames: _Frames, size: int) -> Wal:
             committed = index + 1
     behind = [index for index in range(place, len(frames)) if frames.salt_of(index) == frames.salt]
     commit = next((index for index in behind if frames.commits(index)), None)
+    pages = frozenset(frames.number(index) for index in range(committed))
     if commit is None or behind[-1] == commit:
-        return Wal(size=size, salt=frames.salt, committed=committed)
+        return Wal(size=size, salt=frames.salt, committed=committed, pages=pages)
     return Wal(
         size=size,
         salt=frames.salt,
         committed=committed,
+        pages=pages,
         broken=f"frame {place + 1} does not match its checksum, and {behind[-1] - place} more follow it",
         head=_head(frames, range(place, behind[-1] + 1)),
     )
