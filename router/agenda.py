@@ -205,12 +205,34 @@ class Agenda:
         else:
             del self._lanes[work.lane]
 
+    def take_out(self, meant: Callable[[Work], bool]) -> list[Work]:
+        """Take out the batches of the window that are meant and not under way; their lanes go on."""
+
+        def taken(work: Work) -> bool:
+            return work.windowed > 0 and meant(work)
+
+        behind: list[Work] = []
+        for lane in self._lanes.values():
+            gone = _taken(lane.works, taken)
+            self._crowd(lane, -sum(work.windowed for work in gone))
+            behind += gone
+        later = [work for _, _, work in self._later if taken(work)]
+        self._later = [entry for entry in self._later if not taken(entry[2])]
+        heapq.heapify(self._later)
+        self.waiting -= sum(work.windowed for work in later)
+        aside = [one.work for one in self.pick(lambda one: taken(one.work))]
+        heads = [*_taken(self._ready, taken), *_taken(self._due, taken), *later, *aside]
+        for work in heads:
+            self.leave(work)
+        self.open -= sum(work.windowed for work in (*behind, *heads))
+        return sorted((*heads, *behind), key=lambda work: work.positions[0])
+
     def drop(self, rerun: Rerun) -> int:
         """Take out all batches of a replay that are not under way; return how many events."""
-        behind = [work for lane in self._lanes.values() for work in _taken(lane.works, rerun)]
+        behind = [work for lane in self._lanes.values() for work in _taken(lane.works, lambda w: w.rerun is rerun)]
         aside = [one.work for one in self.pick(lambda one: one.work.rerun is rerun)]
         later = [work for _, _, work in self._later if work.rerun is rerun]
-        heads = [*_taken(self._spare, rerun), *aside, *later]
+        heads = [*_taken(self._spare, lambda work: work.rerun is rerun), *aside, *later]
         self._later = [entry for entry in self._later if entry[2].rerun is not rerun]
         heapq.heapify(self._later)
         for work in heads:
@@ -247,10 +269,10 @@ class Agenda:
         return self._due if work.troubles or work.tries or work.doubted else self._ready
 
 
-def _taken(queue: deque[Work], rerun: Rerun) -> list[Work]:
-    """Take a replay's batches out of a queue."""
-    taken = [work for work in queue if work.rerun is rerun]
-    kept = [work for work in queue if work.rerun is not rerun]
-    queue.clear()
-    queue.extend(kept)
+def _taken(queue: deque[Work], meant: Callable[[Work], bool]) -> list[Work]:
+    """Take those batches out of a queue that are meant."""
+    taken: list[Work] = []
+    for _ in range(len(queue)):
+        work = queue.popleft()
+        (taken if meant(work) else queue).append(work)
     return taken

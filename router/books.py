@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from router.journal import Change, Parked, Progress
+from router.journal import Change, DeadLetter, Parked, Progress
 from router.journal.replay import Replay
 from router.rerun import Past
 from router.routed import Chunk
@@ -44,6 +44,14 @@ class Books(Protocol):
 
     def replays(self) -> Sequence[Replay]:
         """Return the replays as they were committed last, in the order of their numbers."""
+        ...
+
+    def last(self, size: int) -> int:
+        """Return the position from which on the journal's events take no more than about so many bytes."""
+        ...
+
+    async def expired(self, keep: int) -> Sequence[DeadLetter]:
+        """Return the oldest dead letters that expired, of those beyond the newest `keep`."""
         ...
 
     async def past(self, replay: Replay, position: int, limit: int) -> Past:

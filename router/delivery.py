@@ -22,6 +22,7 @@ from router.agenda import Agenda
 from router.bell import Bell
 from router.books import Books
 from router.breaker import BreakerPolicy
+from router.expiry import Expiry
 from router.journal import DeadLetter, Progress, State
 from router.opening import opened, trouble
 from router.plugin import Deliver, Sink, Step
@@ -78,6 +79,7 @@ class Delivery:
         self._agenda = Agenda()
         self._reckoning = Reckoning(self.name, self.policy, self.tally, self.valve, self._agenda, self._bell)
         self._admission = Admission(self.tally, self.valve, self._agenda, self._reckoning)
+        self._expiry = Expiry(self.name, self.policy, self.tally, self._agenda, self._bell, self._books, self.discard)
 
     @property
     def progress(self) -> Progress:
@@ -123,7 +125,16 @@ class Delivery:
             self.valve.reset()
             self._books.rewind(self.progress.position)
             with anyio.move_on_after(pause(self.policy, tries, None)):
-                await self._stopping.wait()
+                await self._rest()
+
+    async def _rest(self) -> None:
+        """Wait to be stopped; what may be pending no longer is given up on meanwhile, too."""
+        async with anyio.create_task_group() as feeding:
+            if self._expiry.bounded:
+                feeding.start_soon(self._feed, name=self.name)
+                feeding.start_soon(self._expiry.run, name=self.name)
+            await self._stopping.wait()
+            feeding.cancel_scope.cancel()
 
     def stop(self) -> None:
         """Take nothing more; `run` returns when the calls in flight have ended."""
@@ -175,6 +186,7 @@ class Delivery:
         ):
             self._reckoning.doubt.begin(anyio.current_time())
             feeding.start_soon(self._feed, name=self.name)
+            feeding.start_soon(self._expiry.run, name=self.name)
             feeding.start_soon(revival.run, name=self.name)
             feeding.start_soon(self.replaying.run, self._agenda, name=self.name)
             await self._drive(deliver, calls)
@@ -213,7 +225,7 @@ class Delivery:
             slot = self.tally.take(part)
             prepared = prepare(self._steps, Work(slot, part.positions, part.events, time.time()))
             self.tally.leave_out(slot, prepared.filtered, prepared.dead)
-            for work in cut(self.policy, prepared.work):
+            for work in cut(self.policy, self._expiry.keep(prepared.work)):
                 self._agenda.add(work)
 
     async def _drive(self, deliver: Deliver, tasks: TaskGroup) -> None:

@@ -27,7 +27,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     `ordered`: events are delivered in order, those with equal values of the field `key` if one is named; what
     fails waits instead of being parked; `single`: so is everything else, such as dead letters that are replayed.
     `tries`: quick tries, between pauses of up to `retry_max`, before an event is parked on the `schedule`.
-    `retry_after_max` is the longest wait that is obeyed when the destination asks for one.
+    `retry_after_max` is the longest wait that is obeyed when the destination asks for one. Events may be pending for
+    `pending_age` and take `pending_bytes` of the journal (0: any), before the oldest are given up on.
     """
 
     in_flight: int = 1
@@ -41,6 +42,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     retry_max: float = 60.0
     retry_after_max: float = 3600.0
     schedule: Sequence[float] = SCHEDULE
+    pending_age: float = math.inf
+    pending_bytes: int = 0
 
 
 class Outcome(msgspec.Struct, frozen=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections import Counter
@@ -51,6 +52,8 @@ class Books:
         self.marks = partial(partition.marks, name)
         self.replays = partial(partition.replays, name)
         self.flush = partition.flush
+        self.last = partition.last
+        self.expired = partial(partition.expired, name)
         self._name = name
         self._partition = partition
         self._decoder = decoder
@@ -105,6 +108,8 @@ def policy_of(subscription: Subscription) -> Policy:
         retry_max=wish.retry_max,
         retry_after_max=wish.retry_after_max,
         schedule=wish.schedule,
+        pending_age=wish.pending.max_age or math.inf,
+        pending_bytes=wish.pending.max_bytes or 0,
     )
 
 

@@ -107,6 +107,11 @@ def refused(work: Work, index: int, error: Reject, now: float) -> DeadLetter:
     return _letter(work, index, error, _blamed(work, index, "refused"), work.tries + 1, now)
 
 
+def expired(work: Work, index: int, reason: str, now: float) -> DeadLetter:
+    """Give up an event that may be pending no longer."""
+    return _letter(work, index, Reject(reason), "expired", work.tries, now)
+
+
 def faulty(work: Work, index: int, error: Reject, now: float) -> DeadLetter:
     """Give up an event that a step failed on."""
     return _letter(work, index, error, _blamed(work, index, "config"), 0, now)

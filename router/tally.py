@@ -184,6 +184,8 @@ class Tally:
     def mourn(self, letters: Sequence[DeadLetter]) -> None:
         """Say in the log what was given up on."""
         for letter in letters:
+            if letter.kind == "expired":
+                continue  # said of all together
             self.wrong(letter.reason)
             log.warning(
                 "dead letter", subscription=self._name, event_id=letter.event.id, kind=letter.kind, reason=letter.reason

@@ -32,7 +32,7 @@ LAYERS = [
     {"journal", "match", "proof", "steps"},
     {"intake", "fronts", "spare", "routed", "scan", "dispatch", "verify"},
     {"window", "rerun", "books", "work", "agenda", "retry", "breaker", "valve", "settlement", "preparation"},
-    {"tally", "opening", "doubt", "reckoning", "admission", "revival", "replaying", "delivery"},
+    {"tally", "opening", "doubt", "expiry", "reckoning", "admission", "revival", "replaying", "delivery"},
     {"config", "admin"},
     {"beginning", "running", "supply", "letters", "replays", "figures", "rehearsal"},
     {"trial", "shadow", "explain", "recount", "service"},

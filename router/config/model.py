@@ -16,7 +16,7 @@ from router.journal import Journal
 from router.match import ALWAYS, Condition
 from router.plugin import Decoder, Secret, Sink, Source, Step
 from router.retry import SCHEDULE
-from router.units import Duration
+from router.units import Duration, Size
 
 Name: TypeAlias = Annotated[
     str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]*\Z", description="a name of lower-case letters, digits, `-` and `_`")
@@ -52,6 +52,23 @@ class BreakerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Nothing is tried for so long; then one probe is. Doubles while the probes fail."""
 
 
+class PendingOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What a subscription may have pending; beyond, its oldest events become dead letters of the kind `expired`.
+
+    So its outage does not fill the journal, which is everybody's. None for no bound.
+    """
+
+    max_age: Duration | None = None
+    """Since an event came in."""
+    max_bytes: Size | None = None
+    """Of the journal, from its oldest pending event on, whosever the events are."""
+
+    def __post_init__(self) -> None:
+        for name, bound in (("max_age", self.max_age), ("max_bytes", self.max_bytes)):
+            if bound == 0:
+                raise ConfigError(name, "nothing could ever wait", "leave it out for no bound")
+
+
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     """How a subscription delivers. Calls in flight and events in a call, at most: None for what suits its sink."""
 
@@ -73,6 +90,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     schedule: tuple[Duration, ...] = SCHEDULE
     """The pauses before each try of a parked event; behind the last it is a dead letter."""
     breaker: BreakerOptions = BreakerOptions()
+    pending: PendingOptions = PendingOptions()
     alarm_after: Duration = 900.0
     """How long an event may be pending until the log and the metrics say so."""
 

@@ -170,6 +170,10 @@ class Partition(Protocol):
         """Return the subscription's dead letters at positions above `after`, in order, up to `limit`."""
         ...
 
+    async def expired(self, name: str, keep: int) -> Sequence[DeadLetter]:
+        """Return the oldest of the subscription's letters that expired, of those beyond the newest `keep`."""
+        ...
+
     def marks(self, name: str) -> Mapping[str, int]:
         """Return the positions that the subscription's sink keeps of itself.
 

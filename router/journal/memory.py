@@ -162,6 +162,10 @@ class _MemoryPartition:
         letters = self._dead.get(name, {})
         return [letters[position] for position in sorted(letters) if position > after][:limit]
 
+    async def expired(self, name: str, keep: int) -> Sequence[DeadLetter]:
+        letters = sorted(self._dead.get(name, {}).values(), key=lambda one: one.position)
+        return [one for one in letters if one.kind == "expired"][: -keep or None]
+
     def marks(self, name: str) -> Mapping[str, int]:
         return dict(self._marks.get(name, {}))
 

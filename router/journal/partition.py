@@ -155,6 +155,14 @@ class SqlitePartition:
         rows = await self._ask(self._reader.records.dead, name, after, limit)
         return [DeadLetter(kind=row.rest[0], **trouble_of(row, self._restore)) for row in rows]
 
+    async def expired(self, name: str, keep: int) -> Sequence[DeadLetter]:
+        """Return the oldest of the subscription's letters that expired, of those beyond the newest `keep`."""
+        if self._ledger.dead.get(name, 0) <= keep:
+            return ()
+        await self._wait_written()
+        rows = await self._ask(self._reader.records.expired, name, keep)
+        return [DeadLetter(kind=row.rest[0], **trouble_of(row, self._restore)) for row in rows]
+
     async def _wait_written(self) -> None:
         """Wait until what was committed can be read, also what the writer has in hand."""
         if self._writer.owing or self._writer.busy:

@@ -17,8 +17,9 @@ State: TypeAlias = Literal["active", "paused", "gone", "held"]
 `held`: its destination refuses everything, as far as one can say, and is probed until it no longer does.
 """
 
-Kind: TypeAlias = Literal["refused", "exhausted", "undecodable", "config"]
-"""Why an event was given up on: the destination's word, no try left, its own form, or a fault of a step.
+Kind: TypeAlias = Literal["refused", "exhausted", "undecodable", "config", "expired"]
+"""Why an event was given up on: the destination's word, no try left, its own form, a fault of a step, or it waited for
+longer, or took more of the journal, than the subscription's `pending` allows.
 
 Its own form is at fault where nobody could decode it, and the destination refused it or a step failed on it.
 """

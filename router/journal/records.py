@@ -33,6 +33,9 @@ CREATE TABLE IF NOT EXISTS marks (
 CREATE TABLE IF NOT EXISTS replays (number INTEGER PRIMARY KEY, name TEXT NOT NULL, replay TEXT NOT NULL);
 """
 
+AT_ONCE = 1000
+"""Letters that are read at a time."""
+
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(Row).decode
 _unpack_spans = msgspec.msgpack.Decoder(list[tuple[int, int, float, float]]).decode
@@ -151,6 +154,12 @@ class Records:
     def dead(self, name: str, after: int, limit: int) -> list[StoredTrouble]:
         """Return the subscription's dead letters above a position; the `rest`: kind."""
         return self._troubles("dead", "kind", "AND position > ? ORDER BY position LIMIT ?", name, after, limit)
+
+    def expired(self, name: str, keep: int) -> list[StoredTrouble]:
+        """Return the oldest of a subscription's letters that expired, but for the newest `keep`; the `rest`: kind."""
+        (row,) = self._sql.execute("SELECT count(*) FROM dead WHERE name = ? AND kind = 'expired'", (name,))
+        last = "AND kind = 'expired' ORDER BY position LIMIT ?"
+        return self._troubles("dead", "kind", last, name, min(max(row[0] - keep, 0), AT_ONCE))
 
     def trouble(self, table: str, last: str, name: str, position: int) -> list[StoredTrouble]:
         """Return what `parked` or `dead` has at a position, if anything; `last` names the rest's columns."""

@@ -82,6 +82,13 @@ class Books:
         end = kept[-1] + 1 if len(kept) == limit else replay.end
         return Past(kept[0], end, wanted, [self.journal[p] for p in wanted], letters, waiting)
 
+    def last(self, size: int) -> int:
+        return max(1, self.head() - size)
+
+    async def expired(self, keep: int) -> Sequence[DeadLetter]:
+        await anyio.lowlevel.checkpoint()
+        return [one for one in self.letters if one.kind == "expired"][: -keep or None]
+
     def marks(self) -> Mapping[str, int]:
         return dict(self.marked)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from pathlib import Path
 
@@ -62,3 +63,35 @@ async def test_what_waited_for_a_dead_destination_is_delivered_when_it_is_back(t
         async with answering(take, port=port):
             await anyio.to_thread.run_sync(daemon.wait_settled)
     assert len(got) == len(set(got)) == 300
+
+
+async def test_a_subscription_whose_pending_events_are_bounded_fills_the_journal_for_nobody(tmp_path: Path) -> None:
+    """Its oldest become dead letters that are counted and listed; nobody else notices, and intake goes on."""
+    departments = f"""
+  a:
+    accounts: ["*"]
+    subscriptions:
+      hook:
+        to: {{type: webhook, url: "http://127.0.0.1:{free_port()}/"}}
+        delivery: {{pending: {{max_bytes: 150KiB}}}}
+      file: {{to: {{type: file, path: "{{out}}/all.jsonl"}}}}
+"""
+    answered: dict[int, int] = {}
+    with running(tmp_path, departments, top="journal: {quota: 30MiB, retention: 0s}") as daemon:
+        for start in range(0, 3000, 1000):
+            await post(daemon.url, range(start, start + 1000), answered)
+            await anyio.sleep(1.5)
+        await anyio.to_thread.run_sync(daemon.wait_settled, "a/file")
+        status = (await anyio.to_thread.run_sync(daemon.status))["subscriptions"]["a/hook"]
+        listed = await anyio.to_thread.run_sync(daemon.cli, "dead", "list", str(daemon.config), "a/hook", "--json")
+        balance, _ = (await anyio.to_thread.run_sync(daemon.verify))["subscriptions"]
+        size = (daemon.folder / "state" / "journal.db").stat().st_size
+        lines = daemon.lines("all.jsonl")
+    assert set(answered.values()) == {204}
+    assert sorted(int(line["env_id"]) for line in lines) == list(range(3000))
+    assert status["dead"] > 2000
+    assert status["dead"] + status["pending"] == 3000
+    assert balance["problem"] == ""
+    assert size < 30 * 2**20
+    letters = [json.loads(line) for line in listed.stdout.splitlines()]
+    assert {letter["kind"] for letter in letters} == {"expired"}

@@ -276,7 +276,7 @@ async def test_a_long_retry_after_outlives_the_schedule(clock: None) -> None:
     sink = Scripted(script=[Retry("x"), Retry("x"), Retry("x", after=1000.0)], calls=[])
     async with running(delivery(sink, Books(chunk(1, "a")))):
         await anyio.sleep(2000)
-    assert sink.calls[3][0] - sink.calls[2][0] >= 1000
+    assert round(sink.calls[3][0] - sink.calls[2][0], 3) >= 1000  # the wall clock counts in larger steps
 
 
 async def test_while_the_destination_is_down_the_breaker_waits_and_nothing_is_parked_or_given_up(clock: None) -> None:

@@ -76,6 +76,12 @@ class Books:
     def rewind(self, position: int) -> None:
         self._at = position
 
+    def last(self, size: int) -> int:
+        raise AssertionError("nothing is bounded")
+
+    async def expired(self, keep: int) -> Sequence[DeadLetter]:
+        raise AssertionError("nothing expires")
+
     def marks(self) -> Mapping[str, int]:
         return {}
 
