@@ -3,7 +3,7 @@
 from router.errors import ConfigError, Partial, Reject, Retry, RouterError, Undecodable
 from router.event import UNDECODABLE, Batch, Event, Message, json_lines
 from router.names import Names
-from router.plugin import Count, Decoder, Deliver, Emit, Marks, Placed, Plugin, Secret, Sink, Source, Step
+from router.plugin import Count, Decoder, Deliver, Emit, Marks, Placed, Plugin, Ready, Secret, Sink, Source, Step
 from router.threads import Threads
 from router.units import Duration, Size
 
@@ -23,6 +23,7 @@ __all__ = [
     "Partial",
     "Placed",
     "Plugin",
+    "Ready",
     "Reject",
     "Retry",
     "RouterError",

@@ -160,6 +160,10 @@ class Delivery:
         self.tally.turn(state)
         self._bell.ring()
 
+    def bound(self, until: int) -> None:
+        """Note that nothing from this position on concerns it any more: it was taken out of the config."""
+        self.tally.bound(until)
+
     def replay(self, letters: Sequence[DeadLetter], per_second: float, wait: float = 0.0) -> int:
         """Give dead letters another life: parked, due one after the other at this rate after `wait` seconds.
 

@@ -97,8 +97,19 @@ class _Report:
             source=event.source,
             kept=kept,
             event=msgspec.Raw(event.json()),
-            ways=tuple(self._way(planned, position, event) for planned in self._planned),
+            ways=(*(self._way(planned, position, event) for planned in self._planned), *self._orphaned(position)),
         )
+
+    def _orphaned(self, position: int) -> Iterator[Way]:
+        """Tell of those that are not in the config and hold the event; what they want of it is not known."""
+        for name in sorted(self._journal.progress.keys() - {planned.name for planned in self._planned}):
+            progress = self._journal.progress[name]
+            if trouble := self._journal.trouble(name, position):
+                way = _of_trouble(name, trouble)
+                yield msgspec.structs.replace(way, text=f"not in the config; {way.text}")
+            elif progress.position <= position < progress.end(self._journal.head):
+                text = "not in the config any more, and not settled before; it is kept until that is forgotten"
+                yield Way(subscription=name, fate="pending", text=text)
 
     def _way(self, planned: Planned, position: int, event: Event) -> Way:
         trouble = self._journal.trouble(planned.name, position)

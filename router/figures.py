@@ -65,8 +65,9 @@ class Figures:
     def status(self, suppliers: Mapping[str, Supplier], subscribers: Mapping[str, Subscriber]) -> Status:
         """Return a snapshot of everything that an operator asks for first."""
         journal = self._partition.statistics()
+        trouble = journal.full or journal.failing
         return Status(
-            ready=all(supplier.ready for supplier in suppliers.values()) and not (journal.full or journal.failing),
+            ready=bool(suppliers) and all(one.ready for one in suppliers.values()) and not trouble,
             journal=journal,
             undecodable=self._intake.undecodable.total(),
             log_dropped=dropped_lines(),
@@ -91,7 +92,7 @@ class Figures:
     def _of_subscription(self, subscriber: Subscriber) -> SubscriptionStatus:
         delivery, valve = subscriber.delivery, subscriber.delivery.valve
         progress = delivery.progress
-        end = min(self._partition.head, subscriber.feed.until)
+        end = progress.end(self._partition.head)
         return SubscriptionStatus(
             journalled=end - progress.since + progress.carried,
             delivered=progress.delivered,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 
 from router.admin.controls import Choice
@@ -16,9 +16,19 @@ PAGE = 500
 
 
 class LetterDesk:
-    """Dead letters of the running subscriptions. `delivery` raises `RouterError` where there is none of that name."""
+    """Dead letters of the running subscriptions; those of others can be read.
 
-    def __init__(self, partition: Partition, decoder: Decoder, delivery: Callable[[str], Delivery]) -> None:
+    `delivery` raises `RouterError` where there is none of that name; `kept` waits until all is on disk.
+    """
+
+    def __init__(
+        self,
+        partition: Partition,
+        decoder: Decoder,
+        delivery: Callable[[str], Delivery],
+        kept: Callable[[str], Awaitable[None]],
+    ) -> None:
+        self._kept = kept
         self._partition = partition
         self._decoder = decoder
         self._delivery = delivery
@@ -38,21 +48,26 @@ class LetterDesk:
         if per_second <= 0:
             raise RouterError(f"{per_second:g} a second would never end (say how many, such as 100)")
         count = 0
+        self._delivery(name)
         async for letters in self._pages(name, choice):
             count += self._delivery(name).replay(letters, per_second, count / per_second)
+        await self._kept(f"{count} dead letters are due again")
         return count
 
     async def discard(self, name: str, choice: Choice) -> int:
         """Forget them; returns how many. The count of those given up on stays."""
         count = 0
+        self._delivery(name)
         async for letters in self._pages(name, choice):
             count += self._delivery(name).discard(letters)
+        await self._kept(f"{count} dead letters are discarded")
         return count
 
     async def _pages(self, name: str, choice: Choice, after: int = 0) -> AsyncGenerator[list[DeadLetter]]:
         """Yield the chosen ones that are there now, at positions above `after`."""
         chosen = choice.chooser(self._decoder)
-        self._delivery(name)
+        if name not in self._partition.names:
+            self._delivery(name)
         while page := await self._partition.dead_letters(name, after, PAGE):
             after = page[-1].position
             if letters := [letter for letter in page if chosen(letter)]:

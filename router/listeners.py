@@ -16,6 +16,7 @@ import errno
 import socket
 import sys
 import time
+from collections.abc import Collection
 
 from router.errors import RouterError
 
@@ -26,14 +27,23 @@ PATIENCE = 2.0
 
 
 class Listener:
-    """The sockets at one address, HOST:PORT; a host's name may stand for several addresses, port 0 is any free one."""
+    """The sockets at one address, HOST:PORT; a host's name may stand for several addresses, port 0 is any free one.
 
-    def __init__(self, address: str) -> None:
+    `ours` are ports at which this process listens at other addresses, which cannot be told from those of others.
+    """
+
+    def __init__(self, address: str, ours: Collection[int] = ()) -> None:
         self.address = address
+        self._ours = ours
         host, _, port = address.rpartition(":")
         self._host, self._port = host.removeprefix("[").removesuffix("]"), int(port)
         self._sockets: dict[int, list[socket.socket]] = {}
         self._count = 0
+
+    @property
+    def port(self) -> int:
+        """The port; 0 for any that is free, until it is open."""
+        return self._port
 
     def sockets(self, number: int, count: int) -> list[socket.socket]:
         """Return what a front of so many accepts from, its own and those that are left over from when there were more.
@@ -72,7 +82,7 @@ class Listener:
         try:
             found = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
             for family, host in dict.fromkeys((family, where[0]) for family, *_, where in found):
-                if first and SPREADS and self._port:
+                if first and SPREADS and self._port and self._port not in self._ours:
                     _bound(family, host, self._port, shared=False).close()
                 one = _bound(family, host, self._port, shared=SPREADS)
                 opened.append(one)

@@ -39,6 +39,29 @@ Count: TypeAlias = Callable[[str], None]
 """Count something worth showing in `router status` (`bad_signature`), once per call."""
 
 
+class Ready:
+    """What a source of the daemon calls when messages can arrive, and when they no longer can."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+
+    def __call__(self) -> None:
+        """Say that messages can arrive."""
+        self._tell("")
+
+    def lost(self, why: str) -> None:
+        """Say that they cannot, and why, until it is called again: the source goes on trying."""
+        self._tell(why)
+
+
+def tell(ready: Callable[[], None], trouble: str) -> None:
+    """Say to a source's `ready` that messages can arrive, or, if it wants to know, what keeps them from it."""
+    if not trouble:
+        ready()
+    elif isinstance(ready, Ready):
+        ready.lost(trouble)
+
+
 class Secret(str):
     """A text that is shown as `***`; in YAML a scalar, `${VAR}` or `{file: path}`."""
 
@@ -73,7 +96,8 @@ class Source(Plugin, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Take messages in until cancelled.
 
         Call `ready()` once when messages can arrive. `await emit(messages)`, then ack upstream; when it
-        raises `Retry`, do not ack, and ask upstream to come again after `error.after` seconds.
+        raises `Retry`, do not ack, and ask upstream to come again after `error.after` seconds. The daemon gives a
+        `Ready`: one that is refused and goes on trying says so by `ready.lost(why)`, and by `ready()` when it works.
         """
         raise NotImplementedError
 

@@ -49,7 +49,8 @@ class ReplayDesk:
         if sum(one.state == "running" for one in delivery.replaying.all) >= MOST:
             raise RouterError(f"{MOST} replays of {name} are not over yet (wait, or stop some)")
         first, end, note = await self._range(delivery, order)
-        number = 1 + max((one.number for each in self._names() for one in self._partition.replays(each)), default=0)
+        known = (one.number for each in self._partition.names for one in self._partition.replays(each))
+        number = 1 + max(known, default=0)
         replay = Replay(
             number=number,
             first=first,

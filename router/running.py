@@ -26,7 +26,7 @@ from router.journal.replay import Replay
 from router.last_error import LastError
 from router.listeners import Listener
 from router.match import ALWAYS, Routes, parse
-from router.plugin import Decoder, Emit, Source
+from router.plugin import Decoder, Emit, Ready, Source
 from router.rerun import Past
 from router.retry import Policy
 
@@ -144,8 +144,9 @@ class Subscriber:
         return self.feed.until != sys.maxsize
 
     def drain(self, head: int) -> None:
-        """Take nothing from this position on."""
+        """Take nothing from this position on; that outlives the process."""
         self.feed.until = head
+        self.delivery.bound(head)
 
     def note_idle(self, head: int) -> None:
         """Note all that it has settled; move its mark on if it wants nothing of what came in."""
@@ -153,11 +154,6 @@ class Subscriber:
             self.delivery.skip(min(head, self.feed.until))
         else:
             self.delivery.tally.note()
-
-    def left(self, head: int) -> int:
-        """Return how many events it has not settled, those that are parked included."""
-        progress = self.delivery.progress
-        return progress.pending(min(head, self.feed.until)) + progress.parked
 
     async def stop(self, grace: float) -> None:
         """End it; what is in flight has the grace to be settled. A sink that does not end then is left behind."""
@@ -207,6 +203,7 @@ class Supplier:
             with self.scope:
                 while True:
                     await self._try(intake, must_start=must_start)
+                    self._ready = False
                     if self._listener:
                         self._listener.close()  # nobody accepts until it is started again
                     await anyio.sleep(delay)
@@ -217,7 +214,7 @@ class Supplier:
     async def _try(self, intake: Intake, *, must_start: bool) -> None:
         try:
             if self.crew:
-                await self.crew.run(partial(intake.store, self.name), self._note_ready, self.counts)
+                await self.crew.run(partial(intake.store, self.name), Ready(self._note), self.counts)
             else:
                 await self._run_here(partial(intake.emit, self.name))
         except Exception as error:
@@ -232,14 +229,15 @@ class Supplier:
         listening = await to_thread.run_sync(self._listener.sockets, 1, 1) if self._listener else []
         sockets = [one.dup() for one in listening]
         try:
-            await self.source.run_on(sockets, emit, self._note_ready, self._count)
+            await self.source.run_on(sockets, emit, Ready(self._note), self._count)
         finally:
             for one in sockets:
                 one.close()
 
-    def _note_ready(self) -> None:
-        self._ready = self._started = True
-        self._error = None
+    def _note(self, trouble: str) -> None:
+        """Note that messages can arrive, or what keeps them from it."""
+        self._started, self._ready = True, not trouble
+        self._error = LastError(trouble, time.time()) if trouble else None
 
     def _count(self, what: str) -> None:
         self.counts[what] += 1

@@ -6,7 +6,7 @@ first, what is in flight is delivered and committed within the grace, and the jo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -16,17 +16,15 @@ import anyio
 import structlog
 from anyio import from_thread, to_thread
 from anyio.abc import ObjectReceiveStream, TaskGroup
-from msgspec.structs import asdict, replace
+from msgspec.structs import asdict, astuple, replace
 
 from router.admin.explanation import Explanation
 from router.admin.server import admin
-from router.admin.status import Status
+from router.admin.status import OrphanStatus, Status
 from router.beginning import beginnings
-from router.breaker import BreakerPolicy
 from router.config.model import Config
-from router.config.plan import Plan, Planned, plan, subscriptions
+from router.config.plan import Plan, plan, subscriptions
 from router.delivery import Delivery
-from router.dispatch import Dispatch, Feed
 from router.ending import Ending
 from router.errors import Retry, RouterError
 from router.explain import explain
@@ -34,11 +32,12 @@ from router.figures import Figures
 from router.fronts.crew import FRONT, Command
 from router.hint import nearest
 from router.intake import Intake, event_of
-from router.journal import Partition, Progress, State
+from router.journal import Partition, State
 from router.letters import LetterDesk
-from router.match import Routes
+from router.reload import Reload
 from router.replays import ReplayDesk
-from router.running import Books, Subscriber, policy_of
+from router.roster import Roster, moves
+from router.running import Subscriber
 from router.supply import Supply
 
 Again: TypeAlias = Callable[[], Config]
@@ -46,6 +45,9 @@ Again: TypeAlias = Callable[[], Config]
 
 IDLE = 1.0
 """Seconds between two notes of how far the subscriptions are that want nothing."""
+AGAIN = 1.0
+"""Seconds until another try, where the journal cannot be written."""
+ORPHANED = "give it a place in the config, or `rename:` it, or `router forget-subscription`"
 
 log = structlog.get_logger("service")
 
@@ -63,118 +65,69 @@ class Engine:
         starts: Mapping[str, int] | None = None,
     ) -> None:
         self.config = config
-        self._starts = starts or {}
         self._again = again
         self.partition = partition
         self.intake = Intake(config.decoder, partition.append)
-        self._tasks = tasks
         self._supply = Supply(self.intake, tasks, front)
-        self._subscribers: dict[str, Subscriber] = {}
-        self.dispatch = Dispatch(lambda _: (), (), partition.head, partition.read)
-        self._reloading = anyio.Lock()
-        self._leaving: dict[str, Planned] = {}
+        self.roster = Roster(partition, config.decoder, tasks)
+        self._reload = Reload(partition, self.roster, self._supply, tasks)
         self._searches = anyio.CapacityLimiter(1)
         self._figures = Figures(partition, self.intake)
-        self.letters = LetterDesk(partition, config.decoder, self._delivery)
-        self.replays = ReplayDesk(partition, config.decoder, self._delivery, lambda: self._subscribers)
-        partition.follow(self.dispatch)
-        self._subscribe(subscriptions(config))
-
-    def _subscribe(self, wanted: Sequence[Planned]) -> None:
-        """Deliver to exactly these subscriptions: those that run as they are go on, the others are started."""
-        before = self._subscribers
-        wanted = [*wanted, *self._leaving.values()]
-        self._subscribers = {p.name: before.get(p.name) or self._subscriber(p) for p in wanted}
-        routes = Routes([planned.route for planned in wanted], self.config.decoder)
-        self.dispatch.replace(routes.wanted, [subscriber.feed for subscriber in self._subscribers.values()])
-        self.partition.activate(self._subscribers)
-        for name, subscriber in self._subscribers.items():
-            if name not in before:
-                self._tasks.start_soon(subscriber.run, name=name)
-
-    def _subscriber(self, planned: Planned) -> Subscriber:
-        progress = self._start(planned)
-        sink, wish = planned.subscription.to, planned.subscription.delivery
-        feed = Feed(progress.position, sink.pace)
-        policy = policy_of(planned.subscription)
-        breaker = BreakerPolicy(**asdict(wish.breaker))
-        books = Books(planned, feed, self.dispatch, self.partition, self.config.decoder)
-        delivery = Delivery(planned.name, sink, planned.subscription.steps, policy, breaker, progress, books)
-        return Subscriber(planned, feed, delivery)
-
-    def _start(self, planned: Planned) -> Progress:
-        """Return where a subscription goes on: where it was, or from now on if it is new and wishes nothing else."""
-        old = self.partition.progress(planned.name)
-        if old is None:
-            first = max(self._starts.get(planned.name, self.partition.head), self.partition.tail)
-            progress = Progress(position=first, since=first, pattern=planned.pattern)
-        elif old.pattern != planned.pattern:
-            dead = self.partition.statistics().dead.get(planned.name, 0)
-            progress = old.recount(planned.pattern, dead)
-        else:
-            return old
-        self.partition.commit(planned.name, progress)
-        return progress
+        self.letters = LetterDesk(partition, config.decoder, self._delivery, self.kept)
+        self.replays = ReplayDesk(partition, config.decoder, self._delivery, lambda: self.roster.running)
+        for old, new in moves(config.rename, partition).items():
+            partition.rename(old, new)
+            log.info("renamed", subscription=old, to=new)
+        self.roster.run(subscriptions(config), starts)
+        self.roster.note_orphans()
+        for name, left in self.roster.orphans.items():
+            log.warning("not in the config, but in the state", subscription=name, **asdict(left), hint=ORPHANED)
 
     def supply(self, *, must_start: bool) -> None:
         """Run the sources of the config that do not run yet."""
         self._supply.start(self.config, must_start=must_start)
 
-    async def reload(self, config: Config, *, drop: bool = False, drain: float = 0.0) -> Plan:
-        """Run by another config from now on; returns what changed.
+    async def begin(self) -> None:
+        """Run the sources as soon as it is on disk where the subscriptions begin, which is tried until it is."""
+        while not self._reload.stopping:
+            try:
+                await self.partition.flush()
+            except Retry as error:
+                log.error("no source is started: the journal cannot be written", error=str(error))  # noqa: TRY400
+                await anyio.sleep(AGAIN)
+            else:
+                self.supply(must_start=True)
+                return
 
-        Listeners and subscriptions that stay as they are do not notice. Raises `RouterError`, and changes nothing,
-        if it needs a restart, or if a subscription would go with events that it has not delivered, unless it has so
-        many seconds to `drain`, or they may be dropped.
+    async def reload(self, config: Config, *, drop: bool = False, drain: float = 0.0) -> Plan:
+        """Run by another config from now on; returns what changed, when it is on disk.
+
+        Listeners and subscriptions that stay as they are do not notice. Raises `RouterError`, and changes nothing, as
+        `Reload.go` says.
         """
-        async with self._reloading:
-            change = plan(self.config, config)
-            if change.restart:
-                raise RouterError(f"only a restart can change: {', '.join(change.restart)}")
-            self.note_idle()
-            orphans = {n: left for n in change.removed if n in self._subscribers and (left := self._left(n))}
-            if orphans and not drop and not drain:
-                said = ", ".join(f"{name} ({left} events)" for name, left in orphans.items())
-                raise RouterError(f"these have not delivered everything: {said} (wait, or use --drain or --drop)")
-            draining = [] if drop else list(orphans)
-            back = [name for name in change.added if self._leaving.pop(name, None)]
-            await self._stop([*(n for n in change.removed if n not in draining), *change.changed, *back])
-            for name in {*change.removed} - {*draining}:
-                self.partition.forget(name)
-            for name in draining:
-                self._leaving[name] = self._subscribers[name].planned
-                self._subscribers[name].drain(self.partition.head)
-                self._tasks.start_soon(self._drain, self._subscribers[name], drain)
-            self._starts = await beginnings(config, self.partition)
+        async with self._reload.one:
+            change = await self._reload.go(self.config, config, drop=drop, drain=drain)
             self.config = config
-            self._subscribe(subscriptions(config))
-            self.supply(must_start=False)
-        change = replace(change, draining=tuple(draining))
-        log.info("reloaded", **{word: names for word, names in asdict(change).items() if word != "unchanged"})
+        said = {word: names for word, names in asdict(change).items() if names and word != "unchanged"}
+        log.info("reloaded", **said)
+        await self.kept("the new config is in force")
         return change
 
-    async def _drain(self, subscriber: Subscriber, seconds: float) -> None:
-        """Wait until a removed subscription has delivered what it had, but not longer, and let it go."""
-        name = subscriber.planned.name
-        with anyio.move_on_after(seconds):
-            while self._subscribers.get(name) is subscriber and self._left(name):
-                await anyio.sleep(IDLE)
-                self.note_idle()
-        async with self._reloading:
-            if self._subscribers.get(name) is not subscriber or not subscriber.draining:
-                return  # the config has it again
-            left = self._left(name)
-            del self._leaving[name]
-            await self._stop([name])
+    async def forget(self, name: str) -> str:
+        """Drop all that is kept of a subscription that is not in the config; returns what that was, in a line."""
+        async with self._reload.one:
+            if name in self.roster.running and name not in self.roster.leaving:
+                raise RouterError(f"{name} is in the config: take it out and reload, then it can be forgotten")
+            left = self.roster.left(name)
+            if name in self.roster.leaving:
+                left = await self._reload.leave(name, 0.0)
+            elif name not in self.partition.names:
+                raise RouterError(f"nothing is kept of `{name}` ({nearest(name, self.roster.orphans)})")
             self.partition.forget(name)
-            self._subscribe(subscriptions(self.config))
-        if left:
-            log.error("drained for too long, the rest is dropped", subscription=name, events=left)
-        else:
-            log.info("drained", subscription=name)
-
-    def _left(self, name: str) -> int:
-        return self._subscribers[name].left(self.partition.head)
+        said = f"{name} is forgotten, with {left} that were not delivered" if left else f"{name} is forgotten"
+        log.warning("forgotten, as was asked for", subscription=name, **asdict(left))
+        await self.kept(said)
+        return said
 
     async def reload_file(self, *, drop: bool, drain: float, only_plan: bool) -> str:
         """Read the config again and run by it, or only say what that would change."""
@@ -183,14 +136,21 @@ class Engine:
         config = self._again()
         return str(plan(self.config, config) if only_plan else await self.reload(config, drop=drop, drain=drain))
 
+    async def kept(self, what: str) -> None:
+        """Wait until what was done is on disk: nobody is told before, and if it cannot be, `RouterError` says so."""
+        try:
+            await self.partition.flush()
+        except Retry as error:
+            raise RouterError(f"{what}, but that is not on disk yet: {error.reason} (it is tried again)") from error
+
     def turn(self, name: str, state: State) -> None:
-        """Pause a subscription, or let it deliver again."""
+        """Pause a subscription, or let it deliver again; `kept` waits until that is on disk."""
         self._named(name).delivery.turn(state)
 
     async def explain(self, key: str, limit: int) -> Explanation:
         """Say what became of the newest events that a key names; one search at a time, in a thread."""
         self.note_idle()
-        now = {name: one.live for name, one in self._subscribers.items()}
+        now = {name: one.live for name, one in self.roster.running.items()}
         with suppress(Retry):  # a journal that cannot write now is still worth reading
             await self.partition.flush()
         search = partial(explain, self.config, key, limit=limit, live=now, pulse=from_thread.check_cancelled)
@@ -200,39 +160,37 @@ class Engine:
         return self._named(name).delivery
 
     def _named(self, name: str) -> Subscriber:
-        if name not in self._subscribers:
-            raise RouterError(f"no subscription `{name}` ({nearest(name, self._subscribers)})")
-        return self._subscribers[name]
-
-    async def _stop(self, names: Sequence[str]) -> None:
-        """Stop sources (`sources.name`) and subscriptions, and take them out."""
-        sources = [name.removeprefix("sources.") for name in names if name.startswith("sources.")]
-        async with anyio.create_task_group() as stopping:
-            stopping.start_soon(self._supply.stop, sources)
-            for name in names:
-                if name in self._subscribers:
-                    stopping.start_soon(self._subscribers.pop(name).stop, self.config.grace)
+        running = self.roster.running
+        if name not in running:
+            if name in self.partition.names:
+                raise RouterError(f"{name} does not run: {ORPHANED}")
+            raise RouterError(f"no subscription `{name}` ({nearest(name, running)})")
+        return running[name]
 
     def note_idle(self) -> None:
         """Move on those subscriptions that want nothing of what came in."""
-        for subscriber in self._subscribers.values():
-            subscriber.note_idle(self.dispatch.head)
+        self.roster.note_idle()
 
     async def note_oldest(self) -> None:
         """Look up when the oldest pending event of each subscription was stored."""
-        await self._figures.note_oldest(self._subscribers)
-        self._figures.sound_alarms(self._subscribers)
+        await self._figures.note_oldest(self.roster.running)
+        self._figures.sound_alarms(self.roster.running)
 
     async def stop(self) -> None:
         """Stop the sources, and let every subscription settle what is in flight, within the grace."""
-        await self._supply.end()
-        self.note_idle()
-        await self._stop(list(self._subscribers))
+        self._reload.stopping = True
+        async with self._reload.one:
+            await self._supply.end()
+            self.note_idle()
+            await self.roster.stop(list(self.roster.running), self.config.grace)
 
     def status(self) -> Status:
         """Return a snapshot."""
         self.note_idle()
-        return self._figures.status(self._supply.suppliers, self._subscribers)
+        status = self._figures.status(self._supply.suppliers, self.roster.running)
+        orphans = {name: OrphanStatus(*astuple(left)) for name, left in self.roster.orphans.items()}
+        stopping = self._reload.stopping
+        return replace(status, ready=status.ready and not stopping, stopping=stopping, orphans=orphans)
 
 
 async def serve(
@@ -258,7 +216,7 @@ async def serve(
         tasks.start_soon(_note_idle, engine)
         tasks.start_soon(_follow_hangups, engine, hangups)
         async with admin(config.admin.listen, config.admin.token, engine):
-            engine.supply(must_start=True)
+            tasks.start_soon(engine.begin)
             await stop.wait()
             log.info("stopping")
             await engine.stop()
@@ -278,8 +236,14 @@ async def _note_idle(engine: Engine) -> None:
 
 async def _follow_hangups(engine: Engine, hangups: ObjectReceiveStream[None]) -> None:
     async for _ in hangups:
-        try:
-            await engine.reload_file(drop=False, drain=0.0, only_plan=False)
-        except RouterError as error:
-            for line in str(error).splitlines():
-                log.error("the config was not reloaded", error=line)  # noqa: TRY400 - a user's mistake
+        again = True
+        while again:
+            try:
+                await engine.reload_file(drop=False, drain=0.0, only_plan=False)
+            except RouterError as error:
+                for line in str(error).splitlines():
+                    log.error("the config was not reloaded", error=line)  # noqa: TRY400 - a user's mistake
+                if again := isinstance(error, Retry):  # nobody asks again: it is done as soon as that can be kept
+                    await anyio.sleep(AGAIN)
+            else:
+                again = False

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 import anyio
+from anyio import to_thread
 from anyio.abc import TaskGroup
 
 from router.config.model import Config
@@ -28,16 +29,55 @@ class Supply:
         self._tasks = tasks
         self._front = front
         self._listeners: dict[str, Listener] = {}
+        self._opened: Sequence[Listener] = ()
+        """What was opened for a config that is to come."""
+
+    async def open(self, config: Config) -> None:
+        """Listen wherever the config's sources do; raises `RouterError` if that cannot be, and opens nothing.
+
+        What listens already goes on, until `start`.
+        """
+        listeners = self._assigned(config.sources)
+        self._opened = [one for one in listeners.values() if one not in self._listeners.values()]
+        try:
+            for one in self._opened:
+                await to_thread.run_sync(one.sockets, 1, 1)
+        except BaseException:
+            self.close_opened()
+            raise
+
+    def close_opened(self) -> None:
+        """Listen no longer where `open` did."""
+        for one in self._opened:
+            one.close()
+        self._opened = []
 
     def start(self, config: Config, *, must_start: bool) -> None:
         """Run the sources of the config that do not run yet; they accept from the sockets that there were before."""
-        self._withdraw(config.sources)
+        listeners = self._assigned(config.sources)
+        for one in {*self._listeners.values(), *self._opened} - {*listeners.values()}:
+            one.close()  # where no source listens any more
+        self._listeners, self._opened = listeners, []
         for name, source in config.sources.items():
             if name not in self.suppliers:
-                listener = self._listener(name, source)
+                listener = listeners.get(name)
                 crew = self._crew(name, source, config.decoder, listener) if source.workers else None
                 supplier = self.suppliers[name] = Supplier(name, source, crew, listener)
                 self._tasks.start_soon(partial(supplier.run, self._intake, must_start=must_start), name=name)
+
+    def _assigned(self, sources: Mapping[str, Source]) -> dict[str, Listener]:
+        """Say from where each source accepts that takes sockets: if any listens at its address, from that one."""
+        wanted = {name: address for name, source in sources.items() if (address := _address(source))}
+        own = {n: one for n, one in self._listeners.items() if wanted.get(n) == one.address}
+        free = [*(one for n, one in self._listeners.items() if n not in own), *self._opened]
+        ports = {one.port for one in self._listeners.values()}
+        for name, address in wanted.items():
+            if name not in own:
+                found = next((one for one in free if one.address == address), None)
+                if found:
+                    free.remove(found)
+                own[name] = found or Listener(address, ours=ports)
+        return own
 
     async def stop(self, names: Sequence[str]) -> None:
         """Stop sources and take them out; what they have in hand is answered, or left to come again."""
@@ -47,21 +87,10 @@ class Supply:
 
     async def end(self) -> None:
         """Stop them all; they end what they have in hand, and nobody else comes."""
-        self._withdraw({})
+        for one in self._listeners.values():
+            one.close()
+        self._listeners = {}
         await self.stop(list(self.suppliers))
-
-    def _withdraw(self, sources: Mapping[str, Source]) -> None:
-        """Listen no longer where none of these sources does."""
-        for name, listener in tuple(self._listeners.items()):
-            source = sources.get(name)
-            if source is None or _address(source) != listener.address:
-                listener.close()
-                del self._listeners[name]
-
-    def _listener(self, name: str, source: Source) -> Listener | None:
-        if address := _address(source):
-            return self._listeners.setdefault(name, Listener(address))
-        return None
 
     def _crew(self, name: str, source: Source, decoder: Decoder, listener: Listener | None) -> Crew:
         plugins = source.divided(source.workers), decoder

@@ -148,6 +148,11 @@ class Tally:
         self._window.progress = replace(self.progress, state=state)
         self._commit(Change())
 
+    def bound(self, until: int) -> None:
+        """Note where it ends."""
+        self._window.progress = replace(self.progress, until=until)
+        self._commit(Change())
+
     def replay(self, letters: Sequence[DeadLetter], per_second: float, wait: float) -> None:
         """Park dead letters, due one after the other at this rate after `wait` seconds."""
         self.letters_moved += 1

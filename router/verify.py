@@ -42,17 +42,19 @@ class Balance(msgspec.Struct, frozen=True, kw_only=True):
     recounted: int | None
     problem: str = ""
     offenders: tuple[str, ...] = ()
+    orphan: bool = False
+    """Whether it is not in the config: then nobody can say what it wants, and nothing is recounted."""
 
 
 class Count:
     """Counts what the journal's events say that a subscription should have delivered or given up on.
 
-    `pattern` digests what the config says that the subscription wants.
+    `pattern` digests what the config says that the subscription wants; None for one that is not in it.
     """
 
     def __init__(
         self,
-        pattern: str,
+        pattern: str | None,
         steps: Sequence[Step],
         progress: Progress,
         held: Held = NONE_HELD,
@@ -102,12 +104,13 @@ class Count:
             )
         return Balance(
             name=name,
-            journalled=head - progress.since + progress.carried,
+            journalled=progress.end(head) - progress.since + progress.carried,
             delivered=progress.delivered,
             filtered=progress.filtered,
             parked=progress.parked,
             dead=progress.dead,
             pending=progress.pending(head),
+            orphan=self._pattern is None,
             recounted=wanted if complete else None,
             problem=problem,
             offenders=tuple(offenders[:OFFENDERS]),

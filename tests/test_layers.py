@@ -35,7 +35,7 @@ LAYERS = [
     {"tally", "opening", "doubt", "expiry", "reckoning", "admission", "revival", "replaying", "delivery"},
     {"config", "admin"},
     {"beginning", "running", "supply", "letters", "replays", "figures", "rehearsal"},
-    {"trial", "shadow", "explain", "recount", "service"},
+    {"trial", "shadow", "explain", "recount", "roster", "reload", "service"},
     {"cli"},
 ]
 """The packages and modules of `router`, from the bottom up; within one layer, imports may go across but not round."""

@@ -160,7 +160,15 @@ class Controls(Protocol):
         ...
 
     def turn(self, name: str, state: State) -> None:
-        """Pause a subscription, or let it deliver again."""
+        """Pause a subscription, or let it deliver again; `kept` waits until that is on disk."""
+        ...
+
+    async def kept(self, what: str) -> None:
+        """Wait until what was done is on disk; if it cannot be, that is said behind `what` was done."""
+        ...
+
+    async def forget(self, name: str) -> str:
+        """Drop all that is kept of a subscription that is not in the config; returns what that was, in a line."""
         ...
 
     async def explain(self, key: str, limit: int) -> Explanation:

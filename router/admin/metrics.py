@@ -15,7 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from router.admin.status import SourceStatus, Status, SubscriptionStatus
+from router.admin.status import OrphanStatus, SourceStatus, Status, SubscriptionStatus
 from router.breaker import State as Breaker
 from router.journal import State, Statistics
 from router.latency import BOUNDS, Latencies
@@ -55,6 +55,7 @@ class StatusCollector(Collector):
         """Yield every family."""
         status = self._status()
         yield _gauge("router_ready", "1 when all sources take messages and the journal can be written.", status.ready)
+        yield _gauge("router_stopping", "1 once it was told to stop.", status.stopping)
         yield _counter(
             "router_undecodable",
             "Messages that no decoder understood; they are journalled like any other.",
@@ -68,6 +69,7 @@ class StatusCollector(Collector):
         yield from _of_sources(status.sources)
         yield from _of_journal(status.journal)
         yield from _of_subscriptions(status.subscriptions)
+        yield from _of_orphans(status.orphans)
         yield _gauge_of(
             "router_subscription_dead_letters",
             "Dead letters that are kept, until they are replayed or discarded.",
@@ -204,6 +206,20 @@ def _of_subscriptions(subscriptions: Mapping[str, SubscriptionStatus]) -> Iterat
         [((name,), one.call_seconds) for name, one in items],
         labels,
     )
+
+
+_ORPHANS = {
+    "pending": "events that it had not settled when it was taken out, and that are kept.",
+    "parked": "events that waited for their next try by schedule then.",
+    "dead": "dead letters that are kept.",
+}
+
+
+def _of_orphans(orphans: Mapping[str, OrphanStatus]) -> Iterator[Metric]:
+    for field, text in _ORPHANS.items():
+        values = [((name,), float(getattr(one, field))) for name, one in orphans.items()]
+        said = f"Of a subscription that the state knows and the config does not: {text}"
+        yield _gauge_of(f"router_orphan_{field}", said, values, ("subscription",))
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

@@ -11,7 +11,7 @@
     GET  /replays, /replays/DEPT/SUB        `ReplayReport` each
     POST /replays/DEPT/SUB                  `ReplayOrder`; answers a `ReplayReport`
     POST /replays/DEPT/SUB/stop, /resume    `ReplayChoice`
-    POST /pause/DEPT/SUB, /resume/DEPT/SUB
+    POST /pause/DEPT/SUB, /resume/DEPT/SUB, /forget/DEPT/SUB
     POST /reload                            `ReloadOrder`
 
 What cannot be done is answered 409 with one line of text; `router.admin.guard` says who may ask what.
@@ -41,6 +41,7 @@ from router.admin.controls import (
 from router.admin.guard import refusal
 from router.admin.metrics import exposition
 from router.errors import ConfigError, RouterError
+from router.journal import State
 
 PAGE = 100
 """Dead letters in one answer, unless asked for others."""
@@ -116,6 +117,7 @@ class _Api:
             web.post(f"/replays/{name}/resume", self._resume_replay),
             web.post(f"/pause/{name}", self._pause),
             web.post(f"/resume/{name}", self._resume),
+            web.post(f"/forget/{name}", self._forget),
             web.post("/reload", self._reload),
         ]
 
@@ -177,12 +179,18 @@ class _Api:
         return _json(await self._controls.replays.resume(_name(request), which.number, which.per_second))
 
     async def _pause(self, request: web.Request) -> web.Response:
-        self._controls.turn(_name(request), "paused")
-        return _json(Done(f"{_name(request)} is paused"))
+        return await self._turn(_name(request), "paused", "is paused")
 
     async def _resume(self, request: web.Request) -> web.Response:
-        self._controls.turn(_name(request), "active")
-        return _json(Done(f"{_name(request)} delivers"))
+        return await self._turn(_name(request), "active", "delivers")
+
+    async def _turn(self, name: str, state: State, said: str) -> web.Response:
+        self._controls.turn(name, state)
+        await self._controls.kept(f"{name} {said}")
+        return _json(Done(f"{name} {said}"))
+
+    async def _forget(self, request: web.Request) -> web.Response:
+        return _json(Done(await self._controls.forget(_name(request))))
 
     async def _reload(self, request: web.Request) -> web.Response:
         order = await _order(request, ReloadOrder)

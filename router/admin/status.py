@@ -72,8 +72,19 @@ class SubscriptionStatus(msgspec.Struct, frozen=True):
         return self.journalled - self.delivered - self.filtered - self.parked - self.dead - self.pending
 
 
+class OrphanStatus(msgspec.Struct, frozen=True):
+    """What is kept of a subscription that is not in the config: what it had not delivered when it was taken out."""
+
+    pending: int
+    parked: int
+    dead: int
+
+
 class Status(msgspec.Struct, frozen=True):
-    """The whole daemon; `log_dropped` lines of its log were given to nobody, who did not read them."""
+    """The whole daemon; `log_dropped` lines of its log were given to nobody, who did not read them.
+
+    `orphans` are the subscriptions that the state knows and the config does not.
+    """
 
     ready: bool
     journal: Statistics
@@ -81,3 +92,5 @@ class Status(msgspec.Struct, frozen=True):
     sources: dict[str, SourceStatus]
     subscriptions: dict[str, SubscriptionStatus]
     log_dropped: int = 0
+    orphans: dict[str, OrphanStatus] = {}
+    stopping: bool = False

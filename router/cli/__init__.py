@@ -1,5 +1,19 @@
 """The command `router`; one file per group of commands, and those that plugins bring."""
 
-from router.cli.app import main
+from __future__ import annotations
+
+import sys
+
+from router.cli.early import remember
+
+
+def main() -> None:
+    """Run the command line; signals to a daemon that is starting wait until it can obey them."""
+    if sys.argv[1:2] == ["run"]:
+        remember()
+    from router.cli.app import main as run  # noqa: PLC0415 - importing it takes half a second
+
+    run()
+
 
 __all__ = ["main"]

@@ -25,6 +25,7 @@ OURS: dict[str, Callable[..., None] | typer.Typer] = {
     "replay": replay.replay,
     "test": trial.trial,
     "reload": control.reload,
+    "forget-subscription": control.forget_subscription,
     "run": run.run,
     "check": run.check,
     "status": inspect.status,

@@ -1,7 +1,8 @@
-"""`router pause`, `resume` and `reload`: what an operator does to a running daemon."""
+"""`router pause`, `resume`, `reload` and `forget-subscription`: what an operator does to a running daemon."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import quote
@@ -10,8 +11,14 @@ import msgspec
 import typer
 
 from router.admin.controls import Done, ReloadOrder
-from router.cli.ask import ConfigFile, Json, Subscription, admin_of, ask
+from router.cli.ask import ConfigFile, Json, NoDaemon, Subscription, admin_of, ask
+from router.config import load
+from router.config.plan import subscriptions
 from router.config.quantity import seconds
+from router.errors import RouterError
+
+PATIENCE = 3600.0
+"""Seconds that a reload may take: as long as the `grace` of what it stops."""
 
 
 def pause(config: ConfigFile, subscription: Subscription, as_json: Json = False) -> None:
@@ -30,6 +37,24 @@ def resume(config: ConfigFile, subscription: Subscription, as_json: Json = False
     order(config, f"/resume/{quote(subscription)}", {}, as_json=as_json)
 
 
+def forget_subscription(config: ConfigFile, subscription: Subscription, as_json: Json = False) -> None:
+    """Drop all that is kept of a subscription that is no longer in the config: its events and dead letters.
+
+    Asks the daemon, or does it in the journal while none runs. `router status` and `router verify` show what there is.
+
+    Example: router forget-subscription config/full.yaml sales/old
+    """
+    loaded = load(config, os.environ)
+    try:
+        answer = ask(loaded.admin, "POST", f"/forget/{quote(subscription)}", {})
+    except NoDaemon:
+        if subscription in {planned.name for planned in subscriptions(loaded)}:
+            raise RouterError(f"{subscription} is in the config: take it out, then it can be forgotten") from None
+        loaded.journal.forget(Path(loaded.state), subscription)
+        answer = msgspec.json.encode(Done(f"{subscription} is forgotten"))
+    _print(answer, as_json=as_json)
+
+
 def reload(
     config: ConfigFile,
     plan: Annotated[bool, typer.Option("--plan", help="Only say what would change.")] = False,
@@ -42,11 +67,16 @@ def reload(
 ) -> None:
     """Make the running daemon read its config again; a mistake in it changes nothing.
 
+    A subscription that is removed has the `grace` to deliver what it has, if it keeps up; otherwise, and if it has dead
+    letters, the reload is refused. With --drain it goes on for so long, and what is left then is kept, and shown by
+    `router status`; --drop destroys it. `rename:` in the config takes all to another name.
+
     Example: router reload config/full.yaml --drain 10m
     """
     if drain and drop:
         raise typer.BadParameter("--drain delivers what --drop drops: give one of them")
-    order(config, "/reload", ReloadOrder(drop=drop, plan=plan, drain=_seconds(drain)), as_json=as_json)
+    wanted = ReloadOrder(drop=drop, plan=plan, drain=_seconds(drain))
+    _print(ask(admin_of(config), "POST", "/reload", wanted, seconds=PATIENCE), as_json=as_json)
 
 
 def _seconds(text: str) -> float:
@@ -58,5 +88,8 @@ def _seconds(text: str) -> float:
 
 def order(config: Path, path: str, wanted: object, *, as_json: bool) -> None:
     """Have the daemon do something, and print what it says."""
-    answer = ask(admin_of(config), "POST", path, wanted)
+    _print(ask(admin_of(config), "POST", path, wanted), as_json=as_json)
+
+
+def _print(answer: bytes, *, as_json: bool) -> None:
     print(answer.decode() if as_json else msgspec.json.decode(answer, type=Done).text)

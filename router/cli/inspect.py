@@ -46,6 +46,11 @@ def status(
         state = f"{state}, draining" if sub.draining else state
         table.add_row(name, *numbers, state, "memory" if sub.live else "journal", sub.last_error[:60])
     console.print(table)
+    if now.orphans:
+        table = tables.table("not in the config", "pending", "parked", "dead")
+        for name, orphan in now.orphans.items():
+            table.add_row(name, str(orphan.pending), str(orphan.parked), str(orphan.dead))
+        console.print(table)
 
 
 def _print_sources(console: Console, now: Status) -> None:
@@ -53,7 +58,7 @@ def _print_sources(console: Console, now: Status) -> None:
     lost = f"; {journal.lost} LOST (see `router journal check`)" if journal.lost else ""
     trouble = f" CANNOT BE WRITTEN: {journal.failing}" if journal.failing else " FULL" if journal.full else ""
     console.print(
-        f"{'ready' if now.ready else 'NOT READY'}; journal: {journal.head - 1} events, "
+        f"{'ready' if now.ready else 'stopping' if now.stopping else 'NOT READY'}; journal: {journal.head - 1} events, "
         f"{journal.duplicates} duplicates dropped, {journal.bytes / 2**20:.1f} MiB"
         f"{trouble}{lost}; {now.undecodable} undecodable",
         highlight=False,
@@ -80,7 +85,8 @@ def verify(
 ) -> None:
     """Recompute the balance of every subscription from the journal; exit code 1 if one does not balance.
 
-    Works while the daemon runs and while it does not.
+    Those that the state knows and the config does not are shown, too, with what they hold. Works while the daemon runs
+    and while it does not.
 
     Example: router verify config/minimal.yaml
     """
@@ -92,7 +98,7 @@ def verify(
         table = tables.table("subscription", *columns, "balance")
         for balance in balances:
             numbers = ["-" if (n := getattr(balance, column)) is None else str(n) for column in columns]
-            table.add_row(balance.name, *numbers, balance.problem or "ok")
+            table.add_row(balance.name, *numbers, balance.problem or ("not in the config" if balance.orphan else "ok"))
         tables.console().print(table)
         for balance in balances:
             for line in balance.offenders:

@@ -16,6 +16,7 @@ import typer
 from anyio.streams.memory import MemoryObjectSendStream
 
 from router import service
+from router.cli.early import remembered
 from router.cli.force import Force
 from router.cli.logs import configure, take_all
 from router.cli.loop import Loop
@@ -54,17 +55,22 @@ def run(
 
 
 async def _run(config: Config, path: Path, front: Sequence[str], force: Force) -> None:
-    stop = anyio.Event()
+    stop, early = anyio.Event(), remembered()
     again = partial(load, path, os.environ)
     send, receive = anyio.create_memory_object_stream[None](1)
     async with send, receive, anyio.create_task_group() as tasks:
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals, force.watching():
+            if early.stop:
+                return
             reload = partial(_ask_to_reload, send)
+            if early.reload:
+                reload()
             tasks.start_soon(_obey, signals, stop, partial(_end_now, force.ending, tasks.cancel_scope), reload)
             if config.watch:
                 tasks.start_soon(watch, path, os.environ, reload)
             await service.serve(config, stop, again, receive, front, force.ending)
             tasks.cancel_scope.cancel()
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it is over: one that comes now must not look like a crash
 
 
 async def _obey(

@@ -71,6 +71,23 @@ def check_tests(built: Mapping[Path, Any], problems: Problems) -> None:
             problems.add(path, f"there is no source `{value}`", nearest(value, sources))
 
 
+def check_renames(built: Mapping[Path, Any], problems: Problems) -> None:
+    """Refuse new names that no subscription has, or that two are to get, and old ones that are still in use."""
+    owners = [path for path in built if len(path) == 4 and path[0] == "departments" and path[2] == "subscriptions"]  # noqa: PLR2004
+    names = [f"{path[1]}/{path[3]}" for path in owners]
+    rename: Mapping[str, str] = built.get(("rename",), {})
+    taken: dict[str, str] = {}
+    for old, new in rename.items():
+        place: Path = ("rename", old)
+        if old in names:
+            problems.add(place, f"there is a subscription `{old}`", "take it out, or do not rename it")
+        if new not in names:
+            problems.add(place, f"there is no subscription `{new}`", nearest(new, names))
+        elif new in taken:
+            problems.add(place, f"`{taken[new]}` is to be `{new}` already", "two cannot become one")
+        taken.setdefault(new, old)
+
+
 def check_admin(built: Mapping[Path, Any], problems: Problems) -> None:
     """Refuse an admin API that other machines can reach and that has no token."""
     admin: Admin = built.get(("admin",), Admin())

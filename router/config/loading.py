@@ -8,7 +8,14 @@ from typing import Any
 
 import msgspec
 
-from router.config.checks import check_admin, check_departments, check_listeners, check_tests, check_workers
+from router.config.checks import (
+    check_admin,
+    check_departments,
+    check_listeners,
+    check_renames,
+    check_tests,
+    check_workers,
+)
 from router.config.model import Config
 from router.config.nodes import BadText, MapNode, Mark, Node, Scalar, read
 from router.config.plugins import KINDS, EntryPoints, Plugins, installed
@@ -72,6 +79,8 @@ def _convert(
     check_listeners(walk.built, problems)
     check_workers(walk.built, problems)
     check_admin(walk.built, problems)
+    if not problems.below(("departments",)):
+        check_renames(walk.built, problems)
     if not problems.below(("departments",)) and not problems.below(("sources",)):
         check_tests(walk.built, problems)
     return config

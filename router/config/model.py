@@ -159,5 +159,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     decoder: Decoder
     sources: Annotated[dict[Name, Source], Meta(min_length=1, description="at least one source")]
     departments: Annotated[dict[Name, Department], Meta(min_length=1, description="at least one department")]
+    rename: dict[str, str] = {}
+    """Subscriptions (`department/name`) that have another name now: the old one, and the new one. All that is kept of
+    them comes along; it may stay here when that is done."""
     tests: tuple[Trial, ...] = ()
     """What `router test` looks at."""

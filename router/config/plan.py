@@ -32,11 +32,13 @@ class Plan(msgspec.Struct, frozen=True):
     restart: tuple[str, ...]
     draining: tuple[str, ...] = ()
     """Those of the removed that first deliver what they have."""
+    said: tuple[str, ...] = ()
+    """What became of what subscriptions have not delivered, a line each."""
 
     def __str__(self) -> str:
         parts = [(word, getattr(self, word)) for word in ("added", "removed", "changed", "draining")]
         said = "; ".join(f"{word}: {', '.join(names)}" for word, names in parts if names)
-        return f"{said or 'nothing changed'}; {len(self.unchanged)} unchanged"
+        return "\n".join([f"{said or 'nothing changed'}; {len(self.unchanged)} unchanged", *self.said])
 
 
 def visible(departments: dict[str, Department], name: str) -> tuple[str, ...]:

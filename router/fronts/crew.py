@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from subprocess import DEVNULL
 from typing import TypeAlias
 
@@ -31,6 +32,7 @@ from router.fronts.link import Link
 from router.fronts.wire import Hello, Stop, Wire, say
 from router.last_error import LastError
 from router.listeners import Listener
+from router.plugin import Ready
 
 Command: TypeAlias = Sequence[str]
 
@@ -63,6 +65,7 @@ class Member:
         self.number = number
         self.pid = 0
         self.ready = False
+        self.trouble: LastError | None = None
         self.deaths = 0
 
 
@@ -84,8 +87,9 @@ class Crew:
 
     @property
     def error(self) -> LastError | None:
-        """Why a front ended last, until all of them have worked for a while."""
-        return None if time.monotonic() - self._ready_since > SETTLED else self._error
+        """What keeps one from working, or else why a front ended last, until all have worked for a while."""
+        trouble = next((one.trouble for one in self.members if one.trouble), None)
+        return trouble or (None if time.monotonic() - self._ready_since > SETTLED else self._error)
 
     @property
     def last_error(self) -> str:
@@ -110,13 +114,12 @@ class Crew:
     async def _work(
         self, scope: anyio.CancelScope, store: Store, ready: Callable[[], None], counts: Counter[str]
     ) -> None:
-        def note_ready(member: Member) -> None:
-            member.ready = True
-            if all(one.ready for one in self.members):
-                self._ready_since = time.monotonic()
-                if not self._started:
-                    self._started = True
-                    ready()
+        def note_ready(member: Member, trouble: str) -> None:
+            member.ready, member.trouble = not trouble, LastError(trouble, time.time()) if trouble else None
+            self._ready_since = time.monotonic() if all(one.ready for one in self.members) else math.inf
+            if not self._started and all(one.ready or one.trouble for one in self.members):
+                self._started = True
+                ready()
 
         with scope:
             async with anyio.create_task_group() as fronts:
@@ -124,17 +127,17 @@ class Crew:
                     fronts.start_soon(self._keep, member, store, note_ready, counts)
 
     async def _keep(
-        self, member: Member, store: Store, note_ready: Callable[[Member], None], counts: Counter[str]
+        self, member: Member, store: Store, note_ready: Callable[[Member, str], None], counts: Counter[str]
     ) -> None:
         """Keep one front running until the crew is stopped."""
         pause = PAUSE_MIN
         while not self._stopping.is_set():
             began = anyio.current_time()
             try:
-                why = await self._live(member, store, lambda: note_ready(member), counts)
+                why = await self._live(member, store, Ready(partial(note_ready, member)), counts)
             except (OSError, RouterError) as error:
                 why = f"it does not start: {error}"
-            member.pid, member.ready = 0, False
+            member.pid, member.ready, member.trouble = 0, False, None
             if self._stopping.is_set():
                 return
             member.deaths += 1

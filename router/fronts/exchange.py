@@ -19,6 +19,7 @@ from router.event import Event
 from router.fronts.link import Link
 from router.fronts.pulse import BEAT, Pulse
 from router.fronts.wire import Batch, Counted, Done, Failed, Ready, Refused, Wire, say
+from router.plugin import tell
 
 WAITING = 8 * 2**20
 """Bytes of frames of one front that may wait to become safe, before no more are read."""
@@ -71,7 +72,7 @@ class Exchange:
             self._waiting.append(said)
             self._arrived.set()
         elif isinstance(said, Ready):
-            self._ready()
+            tell(self._ready, said.trouble)
         elif isinstance(said, Counted):
             self._counts.update(said.counts)
         elif isinstance(said, Failed):

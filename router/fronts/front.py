@@ -12,6 +12,7 @@ from socket import socket
 import anyio
 import structlog
 
+from router import plugin
 from router.errors import Retry, told
 from router.event import Event, Message
 from router.fronts.link import Link
@@ -58,6 +59,7 @@ class Front:
         self._counts: Counter[str] = Counter()
         self._dropped = 0
         self._ready = anyio.Event()
+        self._trouble = ""
         self._scope = anyio.CancelScope()
 
     async def run(self, sockets: Sequence[socket]) -> None:
@@ -83,7 +85,7 @@ class Front:
         """Run the source; return why it ended, if nobody told it to."""
         try:
             with self._scope:
-                await self._source.run_on(sockets, self._emit, self._ready.set, self._count)
+                await self._source.run_on(sockets, self._emit, plugin.Ready(self._note), self._count)
                 return "the source ended by itself"
         except Exception as error:
             log.exception("source failed", source=self._name, error=told(error))
@@ -129,6 +131,10 @@ class Front:
                     )
                     one.answered.set()
 
+    def _note(self, trouble: str) -> None:
+        self._trouble = trouble
+        self._ready.set()
+
     def _count(self, what: str) -> None:
         self._counts[what] += 1
 
@@ -138,10 +144,13 @@ class Front:
             await anyio.sleep(BEAT)
 
     async def _report(self) -> None:
-        """Say once that messages can arrive, and what was counted every now and then."""
+        """Say whether messages can arrive, and what was counted, every now and then."""
         await self._ready.wait()
-        await self._link.send(say(Ready()))
+        said = None
         while True:
+            if said != self._trouble:
+                said = self._trouble
+                await self._link.send(say(Ready(said)))
             await self._tell_counts()
             await anyio.sleep(REPORT)
 

@@ -54,7 +54,9 @@ class Batch(msgspec.Struct, frozen=True, array_like=True, tag="batch"):
 
 
 class Ready(msgspec.Struct, frozen=True, array_like=True, tag="ready"):
-    """Messages can arrive."""
+    """Messages can arrive, unless there is some trouble, which is said."""
+
+    trouble: str = ""
 
 
 class Counted(msgspec.Struct, frozen=True, array_like=True, tag="counted"):

@@ -11,8 +11,9 @@ What every journal holds (`router.journal.conformance` has the suite):
 * The follower sees every new event once, in the order of positions, after it is safe.
 * `commit` replaces a subscription's progress, with what is settled above its mark, and what is parked or dead, in one
   transaction, lazily: a crash loses some of the latest progress (events are delivered again), never an event.
-* Nothing that an active subscription has not settled is ever deleted; what a running replay has yet to go through
-  is, but only when space is short.
+* Nothing that a subscription has not settled is ever deleted, whether it is in the config or not: all that ever
+  committed count until they are forgotten. What a running replay has yet to go through is, but only when space is
+  short.
 """
 
 from __future__ import annotations
@@ -138,8 +139,13 @@ class Partition(Protocol):
         """Return what was committed last for the subscription; None for a new one."""
         ...
 
+    @property
+    def names(self) -> Sequence[str]:
+        """All subscriptions that ever committed and were not forgotten."""
+        ...
+
     def activate(self, names: Iterable[str]) -> None:
-        """Say whose progress decides what may be deleted."""
+        """Say which subscriptions run, so that their replays have what they need as long as there is space."""
         ...
 
     def commit(self, name: str, progress: Progress, change: Change = NOTHING) -> None:
@@ -148,6 +154,10 @@ class Partition(Protocol):
 
     def forget(self, name: str) -> None:
         """Drop all that is kept of a subscription."""
+        ...
+
+    def rename(self, old: str, new: str) -> None:
+        """Move all that is kept of a subscription to another name, of which nothing is kept; as one."""
         ...
 
     async def flush(self) -> None:
@@ -289,9 +299,13 @@ class Journal(Plugin, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Set damaged rows aside, and say how many and what is lost. Raises `ConfigError` while a daemon runs."""
         raise RouterError("this journal cannot be repaired")
 
-    def compact(self, state: Path, active: Iterable[str]) -> tuple[int, int]:  # noqa: ARG002
-        """Delete what these subscriptions have settled and nobody wants kept; returns the bytes before and after.
+    def forget(self, state: Path, name: str) -> None:  # noqa: ARG002
+        """Drop all that is kept of a subscription. Raises `ConfigError` while a daemon runs."""
+        raise RouterError("this journal keeps nothing while no daemon runs")
 
-        Raises `ConfigError` while a daemon runs.
+    def compact(self, state: Path, active: Iterable[str]) -> tuple[int, int]:  # noqa: ARG002
+        """Delete what all subscriptions have settled and nobody wants kept; returns the bytes before and after.
+
+        `active` are those that run as a rule. Raises `ConfigError` while a daemon runs.
         """
         raise RouterError("this journal cannot be compacted")

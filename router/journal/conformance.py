@@ -14,6 +14,7 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
+from msgspec.structs import replace
 
 from router.errors import Retry
 from router.journal import (
@@ -221,15 +222,17 @@ class JournalSuite:
                 await until_appended(partition, batch(5000))
             assert partition.head == FIRST + stored + 10
 
-    async def test_nothing_that_an_active_subscription_needs_is_deleted(self, tmp_path: Path) -> None:
-        """P1: however full it is."""
+    @pytest.mark.parametrize("runs", [["slow"], []])
+    async def test_nothing_that_a_subscription_needs_is_deleted(self, tmp_path: Path, runs: list[str]) -> None:
+        """P1: however full it is, and whether it runs or not; one that is over needs nothing more."""
         async with self.opened(tmp_path, small=True) as partition:
             partition.commit("slow", settled(FIRST + 5))
-            partition.commit("gone", settled(FIRST))
-            partition.activate(["slow"])
+            partition.commit("over", replace(settled(FIRST), until=FIRST))
+            partition.activate(runs)
             with pytest.raises(Retry):
                 for i in range(1000):
                     await partition.append(batch(i))
+            assert [(one.name, one.position) for one in partition.holders()] == [("slow", FIRST + 5)]
             segment = await partition.read(FIRST + 5, 1)
             assert segment.first == FIRST + 5
             assert segment.events[0].id == batch(0)[5].id

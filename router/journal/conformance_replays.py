@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from router.errors import Retry
 from router.journal import Change, DeadLetter, Parked, Partition, Progress
 from router.journal.conformance import batch, event, settled, until_appended
+from router.journal.conformance_samples import TROUBLE
 from router.journal.replay import Replay
 
 MARK = Progress(position=9, since=1, pattern="p", delivered=6, parked=1, dead=1)
@@ -61,6 +62,22 @@ class ReplaySuite:
             held = await partition.held("d/s", 3, 6)
             assert not held.parked
             assert not held.dead
+
+    async def test_a_subscription_takes_everything_to_another_name(self, tmp_path: Path) -> None:
+        """P4: its progress, what is parked and dead, its replays and its sink's positions."""
+        async with self.opened(tmp_path) as partition:
+            partition.commit("d/s", MARK, TROUBLE)
+            await partition.flush()
+            partition.commit("d/s", MARK)
+            partition.rename("d/s", "d/t")
+            assert partition.progress("d/s") is None
+            assert partition.progress("d/t") == MARK
+            await partition.flush()
+            assert list(partition.names) == ["d/t"]
+            assert not await partition.parked("d/s", 10)
+            assert [one.position for one in await partition.parked("d/t", 10)] == [p.position for p in TROUBLE.parked]
+            assert len(await partition.dead_letters("d/t", 0, 10)) == len(TROUBLE.dead)
+            assert partition.marks("d/t") == TROUBLE.marks
 
     async def test_a_replay_does_not_keep_a_journal_full(self, tmp_path: Path) -> None:
         """What is new comes before what is past."""

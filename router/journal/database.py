@@ -21,7 +21,7 @@ from router.journal import batches, deliveries, prints, records
 from router.journal.batches import Batches, Sweep
 from router.journal.deliveries import Deliveries
 from router.journal.duplicates import Sealed
-from router.journal.ledger import Unwritten
+from router.journal.ledger import Renamed, Unwritten
 from router.journal.prints import Prints
 from router.journal.records import Records
 from router.journal.salvage import is_malformed
@@ -230,11 +230,18 @@ class Database:
                 self._sql.execute(f"PRAGMA user_version={VERSION}")
             return sweep is not None and self._sweep(sweep, write.tidied, write.received)
 
+    def forget(self, name: str) -> None:
+        """Delete all that is kept of a subscription."""
+        self.records.forget(name)
+        self.deliveries.forget(name)
+
     def _write(self, unwritten: Unwritten) -> None:
         for name, change in unwritten.changes:
             if change is None:
-                self.records.forget(name)
-                self.deliveries.forget(name)
+                self.forget(name)
+            elif isinstance(change, Renamed):
+                self.records.rename(name, change.name)
+                self.deliveries.rename(name, change.name)
             else:
                 self.records.apply(name, change)
                 self.deliveries.keep_endings(name, change.endings)

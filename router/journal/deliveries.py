@@ -60,6 +60,12 @@ class Deliveries:
             self._sql.execute(f"DELETE FROM {table} WHERE name = ?", (name,))
         self._joined.pop(name, None)
 
+    def rename(self, old: str, new: str) -> None:
+        """Move all that is kept of a subscription to another name."""
+        for table in ("spans", "endings"):
+            self._sql.execute(f"UPDATE {table} SET name = ? WHERE name = ?", (new, old))
+        self._joined.pop(old, None)
+
     def sweep(self, name: str, tail: int, now: float) -> None:
         """Delete what is below the oldest event, and all but the newest endings; join what is no longer fresh."""
         self._sql.execute('DELETE FROM spans WHERE name = ? AND first < ? AND "end" <= ?', (name, tail, tail))

@@ -26,7 +26,7 @@ SHAPES = {
     "batches": "KIRIBB",
     "seen": "KRB",
     "replays": "KTT",
-    "progress": "TIITIIIIITIB",
+    "progress": "TIITIIIIITIIB",
     "marks": "TTII",
     "parked": "TIBTIIRRBRI",
     "dead": "TIBTIIRRBT",

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import takewhile
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 from msgspec.structs import replace
@@ -19,10 +19,16 @@ Spans: TypeAlias = Mapping[tuple[str, int], Span]
 """By subscription and first position."""
 
 
+class Renamed(msgspec.Struct, frozen=True):
+    """A subscription has another name from now on."""
+
+    name: str
+
+
 class Unwritten(msgspec.Struct, frozen=True):
     """What was committed and is to be written: changes in order (None forgets a subscription), then the rest."""
 
-    changes: Sequence[tuple[str, Change | None]] = ()
+    changes: Sequence[tuple[str, Change | Renamed | None]] = ()
     progress: Mapping[str, Progress] = {}
     spans: Spans = {}
 
@@ -43,7 +49,9 @@ class Ledger:
         self._dead = records.dead_counts()
         self._replays = records.replays()
         self._active: frozenset[str] = frozenset()
-        self._changes: list[tuple[str, Change | None]] = []
+        self._written = {name: one.position for name, one in self._progress.items()}
+        self._overwritten: dict[str, int] = {}
+        self._changes: list[tuple[str, Change | Renamed | None]] = []
         self._dirty: dict[str, Progress] = {}
         self._spans: dict[tuple[str, int], Span] = {}
         self._latest: dict[str, Span] = {}
@@ -62,13 +70,17 @@ class Ledger:
 
     @property
     def needed(self) -> dict[str, int]:
-        """From which position on each subscription needs the events."""
-        return {n: p.position for n, p in self._progress.items() if n in self._active}
+        """From which position on each subscription needs the events, if it needs any, as it is written.
+
+        Where one moved on since, what it did with the events is not on disk yet, so they have to stay. One that is not
+        in the config needs what was there when it was taken out.
+        """
+        return {n: min(self._written[n], p.position) for n, p in self._progress.items() if not p.over}
 
     @property
     def settled(self) -> int:
-        """The position below which no active subscription needs anything; 0 if none is active."""
-        return min((p.position for n, p in self._progress.items() if n in self._active), default=0)
+        """The position below which no subscription needs anything; 0 if there is none."""
+        return min(self.needed.values(), default=0)
 
     @property
     def replayed(self) -> float:
@@ -94,7 +106,7 @@ class Ledger:
         return list(self._replays.get(name, {}).values())
 
     def activate(self, names: Iterable[str]) -> None:
-        """Say whose progress decides what is settled."""
+        """Say which subscriptions run, and with them their replays."""
         self._active = frozenset(names)
 
     def commit(self, name: str, progress: Progress, change: Change, tail: int) -> None:
@@ -106,6 +118,7 @@ class Ledger:
                 change = self._mark(name, change, progress.position, tail)
             self._enter(name, change)
         self._progress[name] = self._dirty[name] = progress
+        self._written.setdefault(name, progress.position)
 
     def _enter(self, name: str, change: Change) -> None:
         if change.spans:
@@ -156,10 +169,24 @@ class Ledger:
         """Drop all that is kept of a subscription."""
         self._changes.append((name, None))
         self._moved = {number: moved for number, moved in self._moved.items() if moved[0] != name}
-        known = (self._progress, self._marks, self._dead, self._replays)
-        for kept in (*known, self._dirty, self._latest, self._since):
+        for kept in self._books:
             kept.pop(name, None)
         self._spans = {place: span for place, span in self._spans.items() if place[0] != name}
+
+    def rename(self, old: str, new: str) -> None:
+        """Move all that is kept of a subscription to another name."""
+        self._changes.append((old, Renamed(new)))
+        self._moved = {number: (new if n == old else n, one) for number, (n, one) in self._moved.items()}
+        for kept in self._books:
+            if old in kept:
+                kept[new] = kept.pop(old)
+        self._spans = {(new if n == old else n, first): span for (n, first), span in self._spans.items()}
+
+    @property
+    def _books(self) -> Sequence[dict[str, Any]]:
+        """All that is known by names."""
+        known = (self._progress, self._marks, self._dead, self._replays, self._written)
+        return (*known, self._dirty, self._latest, self._since)
 
     def take(self) -> Unwritten:
         """Return what is to be written now."""
@@ -167,12 +194,21 @@ class Ledger:
             self._close(name)
         moved = [(name, Change(replays=[one])) for name, one in self._moved.values()]
         taken = Unwritten([*self._changes, *moved], self._dirty, self._spans)
+        self._overwritten = {name: self._written[name] for name in self._dirty}
+        self._written |= {name: one.position for name, one in self._dirty.items()}
         self._changes, self._dirty, self._spans, self._moved = [], {}, {}, {}
         return taken
 
     def put_back(self, taken: Unwritten) -> None:
         """Note that it could not be written, before all that was committed since."""
-        gone = {name for name, change in self._changes if change is None}
+        names = {name: name for name in (*taken.progress, *(place[0] for place in taken.spans))}
+        for name, change in self._changes:
+            if change is None:
+                names = {was: now for was, now in names.items() if now != name}
+            elif isinstance(change, Renamed):
+                names = {was: change.name if now == name else now for was, now in names.items()}
         self._changes = [*taken.changes, *self._changes]
-        self._dirty = {n: p for n, p in taken.progress.items() if n not in gone} | self._dirty
-        self._spans = {place: span for place, span in taken.spans.items() if place[0] not in gone} | self._spans
+        self._dirty = {names[n]: p for n, p in taken.progress.items() if n in names} | self._dirty
+        spans = {(names[n], first): span for (n, first), span in taken.spans.items() if n in names}
+        self._spans = spans | self._spans
+        self._written |= {names[n]: position for n, position in self._overwritten.items() if n in names}

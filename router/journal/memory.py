@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import Path
+from typing import cast
 
 from router.errors import Retry, RouterError
 from router.event import Event
@@ -58,7 +59,6 @@ class _MemoryPartition:
         self._dead: dict[str, dict[int, DeadLetter]] = {}
         self._marks: dict[str, dict[str, int]] = {}
         self._replays: dict[str, dict[int, Replay]] = {}
-        self._active: frozenset[str] = frozenset()
         self._follower: Follower | None = None
         self._repeated: Counter[str] = Counter()
         self._stored: list[float] = []
@@ -99,8 +99,7 @@ class _MemoryPartition:
             self._follower(segment)
 
     def holders(self) -> Sequence[Holder]:
-        needed = {n: p.position for n, p in self._progress.items() if n in self._active}
-        held = [Holder(n, p, self._size(p)) for n, p in needed.items() if p < self.head]
+        held = [Holder(n, p, self._size(p)) for n, p in self._needed().items() if p < self.head]
         return sorted(held, key=lambda one: -one.bytes)
 
     def last(self, size: int) -> int:
@@ -120,8 +119,15 @@ class _MemoryPartition:
     def progress(self, name: str) -> Progress | None:
         return self._progress.get(name)
 
+    @property
+    def names(self) -> Sequence[str]:
+        return list(self._progress)
+
+    def _needed(self) -> Mapping[str, int]:
+        return {name: one.position for name, one in self._progress.items() if not one.over}
+
     def activate(self, names: Iterable[str]) -> None:
-        self._active = frozenset(names)
+        pass
 
     def commit(self, name: str, progress: Progress, change: Change = NOTHING) -> None:
         self._progress[name] = progress
@@ -141,6 +147,11 @@ class _MemoryPartition:
     def forget(self, name: str) -> None:
         for kept in (self._progress, self._parked, self._dead, self._marks, self._replays):
             kept.pop(name, None)
+
+    def rename(self, old: str, new: str) -> None:
+        for kept in (self._progress, self._parked, self._dead, self._marks, self._replays):
+            if old in kept:
+                cast("dict[str, object]", kept)[new] = kept.pop(old)
 
     async def flush(self) -> None:
         pass
@@ -186,7 +197,7 @@ class _MemoryPartition:
         )
 
     def _forget(self) -> None:
-        """Drop what every active subscription has settled."""
-        needed = min((p.position for n, p in self._progress.items() if n in self._active), default=self.head)
+        """Drop what every subscription has settled."""
+        needed = min(self._needed().values(), default=self.head)
         del self._events[: needed - self._tail], self._stored[: needed - self._tail]
         self._tail = max(self._tail, needed)

@@ -110,8 +110,13 @@ class SqlitePartition:
         """Return what was committed last for the subscription."""
         return self._ledger.progress(name)
 
+    @property
+    def names(self) -> Sequence[str]:
+        """All subscriptions that ever committed and were not forgotten."""
+        return self._ledger.names
+
     def activate(self, names: Iterable[str]) -> None:
-        """Say whose progress decides what may be deleted."""
+        """Say which subscriptions run."""
         self._ledger.activate(names)
 
     def commit(self, name: str, progress: Progress, change: Change = NOTHING) -> None:
@@ -125,6 +130,12 @@ class SqlitePartition:
         if not self._writer.owing:
             self._writer.wake()
         self._ledger.forget(name)
+
+    def rename(self, old: str, new: str) -> None:
+        """Move all that is kept of a subscription to another name."""
+        if not self._writer.owing:
+            self._writer.wake()
+        self._ledger.rename(old, new)
 
     async def parked(self, name: str, limit: int) -> Sequence[Parked]:
         """Return the subscription's parked events that are due first."""

@@ -57,7 +57,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     mark where some was settled above it then. `pattern` is a digest of all that decides what the subscription wants, so
     that a change of it starts a new count; `carried` are the events from before `since` that were parked, dead or not
     settled then, and `left_out` those of them that are not wanted today (they are among the filtered). `dead` also
-    counts the letters that were discarded since.
+    counts the letters that were discarded since. `until` is where it ends that was taken out of the config: what came
+    later is none of its business; 0 while it is in there.
     """
 
     position: int
@@ -70,7 +71,17 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     carried: int = 0
     state: State = "active"
     left_out: int = 0
+    until: int = 0
     above: Sequence[Span] = ()
+
+    def end(self, head: int) -> int:
+        """Return the position up to which the journal's events concern it, given the journal's head."""
+        return min(head, self.until) if self.until else head
+
+    @property
+    def over(self) -> bool:
+        """Whether no event of the journal is needed for it any more."""
+        return self.until > 0 and not self.pending(self.until)
 
     @property
     def spread(self) -> int:
@@ -93,7 +104,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
         return self.position - self.since + self.carried + self.spread
 
     def pending(self, end: int) -> int:
-        """Return how many events below a position are not settled."""
+        """Return how many events below a position are not settled, and concern it."""
+        end = self.end(end)
         above = sum(min(span.end, end) - span.first for span in self.above if span.first < end)
         return max(end - self.position - above, 0)
 

@@ -17,7 +17,8 @@ SCHEMA = """
 CREATE TABLE IF NOT EXISTS progress (
     name TEXT PRIMARY KEY, position INTEGER NOT NULL, since INTEGER NOT NULL, pattern TEXT NOT NULL,
     delivered INTEGER NOT NULL, filtered INTEGER NOT NULL, parked INTEGER NOT NULL, dead INTEGER NOT NULL,
-    carried INTEGER NOT NULL, state TEXT NOT NULL, left_out INTEGER NOT NULL, above BLOB NOT NULL) WITHOUT ROWID;
+    carried INTEGER NOT NULL, state TEXT NOT NULL, left_out INTEGER NOT NULL, until INTEGER NOT NULL,
+    above BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS parked (
     name TEXT NOT NULL, position INTEGER NOT NULL, id BLOB NOT NULL, reason TEXT NOT NULL, status INTEGER,
     attempts INTEGER NOT NULL, first_try REAL NOT NULL, last_try REAL NOT NULL, event BLOB NOT NULL,
@@ -101,6 +102,11 @@ class Records:
         """Delete all that is kept of a subscription."""
         for table in ("progress", "parked", "dead", "marks", "replays"):
             self._sql.execute(f"DELETE FROM {table} WHERE name = ?", (name,))
+
+    def rename(self, old: str, new: str) -> None:
+        """Move all that is kept of a subscription to another name."""
+        for table in ("progress", "parked", "dead", "marks", "replays"):
+            self._sql.execute(f"UPDATE {table} SET name = ? WHERE name = ?", (new, old))
 
     def furthest(self) -> int:
         """Return the highest position of any subscription, 0 if there is none."""

@@ -13,6 +13,7 @@ import msgspec
 import structlog
 
 from router.errors import RouterError
+from router.hint import nearest
 from router.journal import Inspection, Journal, Partition, Restore, headfile
 from router.journal.database import Database
 from router.journal.headfile import Known
@@ -117,6 +118,19 @@ class SqliteJournal(Journal, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 rows = upkeep.repair(state)
                 settle(upkeep, found, state)
             return Repair(rebuilt.rows + rows, (*rebuilt.lost, *take_note(state)))
+
+    def forget(self, state: Path, name: str) -> None:
+        """Drop all that is kept of a subscription; raises `RouterError` if nothing is."""
+        path = state / "journal.db"
+        _existing(path)
+        with hold(state), _told(path):
+            found = begin(path)
+            with closing(Upkeep(path)) as upkeep:
+                settle(upkeep, found, state)
+                if name not in (known := upkeep.records.progress()):
+                    raise RouterError(f"nothing is kept of `{name}` ({nearest(name, known)})")
+                with upkeep.transaction():
+                    upkeep.forget(name)
 
     def compact(self, state: Path, active: Iterable[str]) -> tuple[int, int]:
         """Sweep as the daemon would, all at once, and shrink the file; needs as much free space as is left in it."""

@@ -279,18 +279,25 @@ async def test_what_is_removed_may_drain_first_and_gets_nothing_new_meanwhile(cl
     assert Box.got == {"all": ["one", "two", "three"], "some": ["one", "two"]}
 
 
-async def test_draining_ends_after_its_time_whatever_is_left(clock: None) -> None:
+async def test_draining_ends_after_its_time_and_what_is_left_stays(clock: None) -> None:
+    """P4: nothing is dropped unasked."""
     async with running(config({"all": None, "some": None})) as engine:
         Box.down.add("some")
         await say(engine, "one")
         await anyio.sleep(1)
         await engine.reload(config({"all": None}), drain=60)
+        await say(engine, "two")
         await anyio.sleep(55)
         assert "d/some" in engine.status().subscriptions
         await anyio.sleep(40)
         assert "d/some" not in engine.status().subscriptions
-        assert engine.partition.progress("d/some") is None
-    assert "some" not in Box.got
+        left = engine.status().orphans["d/some"]
+        assert (left.pending + left.parked, left.dead) == (1, 0)
+        Box.down.clear()
+        await engine.reload(config({"all": None, "some": None}))
+        await anyio.sleep(1000)
+        assert not engine.status().orphans
+    assert sorted(Box.got["some"]) == ["one", "two"]
 
 
 async def test_what_drains_and_is_in_the_config_again_goes_on_as_if_nothing_had_been(clock: None) -> None:

@@ -12,7 +12,7 @@ Rules of this file:
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import anyio
@@ -49,7 +49,9 @@ class Manner(NamedTuple):
 class Drain:
     """Works for one source. `stop` may be called at any time."""
 
-    def __init__(self, manner: Manner, client: QueueClient, emit: Emit, complain: Complaints) -> None:
+    def __init__(
+        self, manner: Manner, client: QueueClient, emit: Emit, complain: Complaints, tell: Callable[[str], None]
+    ) -> None:
         self._manner = manner
         self._client = client
         self._emit = emit
@@ -58,6 +60,9 @@ class Drain:
         self._last = anyio.CancelScope(shield=True)
         self._waiting: set[anyio.CancelScope] = set()
         self._polling: set[anyio.CancelScope] = set()
+        self._tell = tell
+        self._trouble = False
+        """Whether the last poll failed: then the next one does not wait for messages, to know soon."""
         self._stopping = False
         self._singly_until = 0.0
         self._wanted = 1
@@ -125,7 +130,7 @@ class Drain:
 
         Raises `MnsAnswerError` for what cannot be read.
         """
-        begun = anyio.current_time()
+        begun, patient = anyio.current_time(), not self._trouble
         self._polling.add(scope)
         try:
             messages = await self._ask(most)
@@ -138,23 +143,30 @@ class Drain:
         self._want(1)
         if messages is None:
             await anyio.sleep(self._manner.slow_retry)
-        else:
+        elif patient:
             await self._rest(anyio.current_time() - begun)
         return ()
 
     async def _ask(self, most: int) -> Sequence[MnsMessage] | None:
         """Poll once; return None where that failed. Raises `MnsAnswerError` for what cannot be read."""
         try:
-            return await self._client.receive(most, self._manner.wait_seconds)
+            messages = await self._client.receive(most, 0 if self._trouble else self._manner.wait_seconds)
         except MnsAnswerError:
+            self._note()
             raise
-        except CredentialsError as error:
-            self._complain("no_credentials", error=str(error))
-        except MnsError as error:
-            self._complain("refused", error=str(error), code=error.code)
-        except MnsUnreachableError as error:
-            self._complain("unreachable", error=str(error))
-        return None
+        except (CredentialsError, MnsError, MnsUnreachableError) as error:
+            kind = _kind(error)
+            self._complain(kind, error=str(error), **({"code": error.code} if isinstance(error, MnsError) else {}))
+            self._note(f"{kind}: {error}")
+            return None
+        self._note()
+        return messages
+
+    def _note(self, trouble: str = "") -> None:
+        """Tell how the service answers, if that is another way than before."""
+        if trouble or self._trouble:
+            self._tell(trouble)
+        self._trouble = bool(trouble)
 
     async def _rest(self, waited: float) -> None:
         """Pause after an empty answer that came before its time (PROTOCOL 1.6): else polls become a hot loop."""
@@ -201,3 +213,10 @@ class Drain:
         for fault in faults:
             kind = "lost_lease" if fault.code in LOST_LEASE else "delete_failed"
             self._complain(kind, code=fault.code, error=fault.message)
+
+
+def _kind(error: Exception) -> str:
+    """Return the word under which a failed poll is counted."""
+    if isinstance(error, CredentialsError):
+        return "no_credentials"
+    return "refused" if isinstance(error, MnsError) else "unreachable"

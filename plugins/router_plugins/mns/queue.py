@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from math import ceil
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
@@ -12,7 +13,7 @@ import msgspec
 import structlog
 from msgspec.structs import replace
 
-from router import ConfigError, Count, Emit, Secret, Source
+from router import ConfigError, Count, Emit, Ready, Secret, Source
 from router.units import Duration
 from router_plugins.mns.access import access_of
 from router_plugins.mns.client import Retries
@@ -79,12 +80,12 @@ class MnsQueue(Source, frozen=True, kw_only=True):
             raise ConfigError("lease", f"must be from 1 s to {_LONGEST_LEASE} s")
 
     async def run(self, emit: Emit, ready: Callable[[], None], count: Count) -> None:
-        """Poll until cancelled."""
+        """Poll until cancelled; it is ready until the service refuses a poll, and again when it answers one."""
         retries = Retries(shortest=min(1.0, self.slow_retry), longest=self.slow_retry)
         complain = Complaints(count, f"trouble with the queue {self.queue}")
         async with access_of(self).open(retries, complain) as client, anyio.create_task_group() as tasks:
             manner = Manner(**{field: getattr(self, field) for field in Manner._fields})
-            drain = Drain(manner, client, emit, complain)
+            drain = Drain(manner, client, emit, complain, partial(_tell, ready))
             tasks.start_soon(drain.work)
             try:
                 _log.info("polling a queue", endpoint=self.endpoint, queue=self.queue, pollers=self.pollers)
@@ -96,3 +97,11 @@ class MnsQueue(Source, frozen=True, kw_only=True):
     def divided(self, processes: int) -> Self:
         """Let each process have its part of the pollers, one at least."""
         return replace(self, pollers=ceil(self.pollers / processes))
+
+
+def _tell(ready: Callable[[], None], trouble: str) -> None:
+    """Say that messages can arrive, or what keeps them from it, to whoever wants to know that."""
+    if not trouble:
+        ready()
+    elif isinstance(ready, Ready):
+        ready.lost(trouble)

@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from servers.daemon import Daemon, free_port, post, running
 
 from router.admin.metrics import exposition
-from router.admin.status import FrontStatus, SourceStatus, Status, SubscriptionStatus
+from router.admin.status import FrontStatus, OrphanStatus, SourceStatus, Status, SubscriptionStatus
 from router.breaker import State as Breaker
 from router.journal import State, Statistics
 from router.latency import BOUNDS, Latencies, Latency
@@ -56,6 +56,7 @@ STATUS = Status(
     undecodable=1,
     sources={"p": SourceStatus(ready=True, received=24, counts={"bad_signature": 5})},
     subscriptions={"a/x": SUBSCRIPTION},
+    orphans={"a/old": OrphanStatus(pending=3, parked=2, dead=1)},
 )
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -107,12 +108,13 @@ def other(value: Any) -> Any:
         (STATUS.journal, lambda new: msgspec.structs.replace(STATUS, journal=new)),
         (STATUS.sources["p"], lambda new: msgspec.structs.replace(STATUS, sources={"p": new})),
         (SUBSCRIPTION, lambda new: msgspec.structs.replace(STATUS, subscriptions={"a/x": new})),
+        (STATUS.orphans["a/old"], lambda new: msgspec.structs.replace(STATUS, orphans={"a/old": new})),
     ],
-    ids=["status", "journal", "source", "subscription"],
+    ids=["status", "journal", "source", "subscription", "orphan"],
 )
 def test_every_field_of_the_status_has_its_metric(struct: Any, put: Any) -> None:
     """Whatever changes in the status changes in the metrics; only texts for people are left out."""
-    inner = {"journal", "sources", "subscriptions", "last_error"}
+    inner = {"journal", "sources", "subscriptions", "orphans", "last_error"}
     before = scraped(STATUS)
     silent = [
         field
