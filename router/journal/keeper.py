@@ -11,6 +11,7 @@ from __future__ import annotations
 import mmap
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeAlias
@@ -79,7 +80,7 @@ class Keeper:
         self._head.sync()
 
     def cut(self) -> str:
-        """Say whether the WAL was cut, as far as the last look is not recent: the next commit makes it longer again."""
+        """Say which file was cut, as far as the last look is not recent: what is written next makes it longer again."""
         now = time.monotonic()
         if not self.spoilt and now - self._looked_at > _RECENT:
             self._looked_at = now
@@ -88,13 +89,18 @@ class Keeper:
 
     def _measure(self) -> None:
         """See whether the WAL has all that was written to it: what was cut off, and written behind, is a hole."""
-        length = self._smallest[self._wal]
         try:
             whole = os.lseek(self._log, 0, os.SEEK_HOLE) if hasattr(os, "SEEK_HOLE") else os.fstat(self._log).st_size
         except OSError:  # there is nothing in it
             whole = 0
-        if whole < length:
-            self.spoilt = f"{self._wal} was cut"
+        sizes = {self._wal: whole}
+        with suppress(OSError):  # one that is gone is noticed anyway
+            sizes[self._database] = Path(self._database).stat().st_size
+        for path, size in sizes.items():
+            if size < self._smallest[path]:
+                self.spoilt = f"{path} was cut"
+            elif path == self._database:
+                self._smallest[path] = size
 
     def missing(self) -> str:
         """Say which file is gone or was exchanged; nothing if all are there."""
@@ -119,11 +125,6 @@ class Keeper:
                 return f"{self._paths[name]}: {error.strerror}"
             if _identity(found) != before:
                 return f"{self._paths[name]} is another file than before"
-            if found.st_size < self._smallest.get(self._paths[name], 0):
-                self.spoilt = f"{self._paths[name]} was cut"
-                return self.spoilt
-            if self._paths[name] == self._database:
-                self._smallest[self._database] = found.st_size
         if time.time_ns() - calm[1] > _STEP:
             self._calm = calm
         return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import time
@@ -82,8 +83,6 @@ LOSSES = [
     pytest.param(shutil.rmtree, id="folder removed"),
     pytest.param(rename, id="folder renamed"),
     pytest.param(rename_and_make_anew, id="folder renamed, another in its place"),
-    pytest.param(lambda state: os.truncate(state / "journal.db-wal", 0), id="WAL emptied"),
-    pytest.param(lambda state: os.truncate(state / "journal.db", 0), id="database emptied"),
 ]
 
 
@@ -108,6 +107,19 @@ def test_nothing_is_answered_any_more_once_the_files_are_gone(tmp_path: Path, lo
         assert daemon.process
         assert daemon.process.returncode == 1
         assert "Traceback" not in said(daemon)
+
+
+@pytest.mark.parametrize("name", ["journal.db", "journal.db-wal"])
+def test_nothing_is_answered_any_more_soon_after_a_file_was_emptied(tmp_path: Path, name: str) -> None:
+    """And what is written since, which makes it longer again, does not mend it."""
+    with running(tmp_path, ALL) as daemon:
+        assert [pushed(daemon, number) for number in range(5)] == [204] * 5
+        os.truncate(tmp_path / "state" / name, 0)
+        numbers = itertools.count(10)
+        assert until(lambda: pushed(daemon, next(numbers)) == 503) < 3
+        time.sleep(1.2)
+        assert (pushed(daemon, next(numbers)), ready(daemon)) == (503, 503)
+        assert f"{name} was cut" in said(daemon)
 
 
 def test_it_is_noticed_within_a_second_when_nothing_comes_in(tmp_path: Path) -> None:

@@ -147,10 +147,11 @@ def test_no_kill_passes_for_damage(tmp_path: Path) -> None:
             assert process.stderr.read() == b""
         found = look(state / "journal.db")
         assert (found.problem, found.gone) == ("", False)
-        assert found.head > head
+        assert found.head >= head
         assert found.known
         assert found.known.head <= found.head
         head = found.head
+    assert head > FIRST
     assert not (state / "journal.lost.jsonl").exists()
 
 
@@ -254,3 +255,23 @@ async def test_nobody_looks_into_an_emptied_database_since_that_would_delete_its
     with pytest.raises(RouterError):
         JOURNAL.compact(state, [])
     assert (state / "journal.db-wal").read_bytes() == found[-1]["journal.db-wal"]
+
+
+async def test_progress_that_was_cut_off_is_said_and_loses_no_event(tmp_path: Path) -> None:
+    """What was delivered since is delivered again."""
+    state = tmp_path / "state"
+    async with JOURNAL.open(state, restore) as partition:
+        await partition.append([event(b"a"), event(b"b")])
+        await partition.flush()
+        before = read(state)
+        partition.commit("d/s", Progress(position=3, since=1, pattern="", delivered=2))
+        await partition.flush()
+        after = read(state)
+    cut = {**after, "journal.db-wal": after["journal.db-wal"][: len(before["journal.db-wal"])]}
+    finding = looked(tmp_path / "cut", cut)
+    assert finding.damage
+    assert (finding.damage.first, finding.damage.last) == (0, 0)
+    assert "no event is lost" in finding.damage.problem
+    async with JOURNAL.open(tmp_path / "cut", restore) as partition:
+        assert (partition.head, partition.statistics().lost) == (3, 0)
+    assert [(one.first, one.last) for one in check(tmp_path / "cut").lost] == [(0, 0)]
