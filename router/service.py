@@ -183,9 +183,11 @@ class Engine:
         config = self._again()
         return str(plan(self.config, config) if only_plan else await self.reload(config, drop=drop, drain=drain))
 
-    def turn(self, name: str, state: State) -> None:
-        """Pause a subscription, or let it deliver again."""
-        self._named(name).delivery.turn(state)
+    def turn(self, name: str, state: State) -> str:
+        """Pause a subscription, or let it deliver again; returns what waits all the same."""
+        delivery = self._named(name).delivery
+        delivery.turn(state)
+        return delivery.waits
 
     async def explain(self, key: str, limit: int) -> Explanation:
         """Say what became of the newest events that a key names; one search at a time, in a thread."""

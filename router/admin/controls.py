@@ -159,8 +159,8 @@ class Controls(Protocol):
         """Return a snapshot."""
         ...
 
-    def turn(self, name: str, state: State) -> None:
-        """Pause a subscription, or let it deliver again."""
+    def turn(self, name: str, state: State) -> str:
+        """Pause a subscription, or let it deliver again, and at once; returns what waits all the same, until when."""
         ...
 
     async def explain(self, key: str, limit: int) -> Explanation:

@@ -181,8 +181,8 @@ class _Api:
         return _json(Done(f"{_name(request)} is paused"))
 
     async def _resume(self, request: web.Request) -> web.Response:
-        self._controls.turn(_name(request), "active")
-        return _json(Done(f"{_name(request)} delivers"))
+        waits = self._controls.turn(_name(request), "active")
+        return _json(Done(f"{_name(request)} delivers" + (f"; {waits}" if waits else "")))
 
     async def _reload(self, request: web.Request) -> web.Response:
         order = await _order(request, ReloadOrder)
