@@ -90,6 +90,8 @@ class Doubt:
         self._tally.wrong(reason)
         if not aside.instead:
             self._agenda.set_aside(Refusal(aside, left.errors, grave, started))
+        if self.held and started < self._held_at:
+            return  # it was under way when that became known
         if grave or len(self._row) > ROW:
             self._since = now if self._since is None else self._since
             self._ask(aside, reason, now)
@@ -107,8 +109,10 @@ class Doubt:
         held, aside = self.held, self._agenda.aside
         if not (held or self._row or aside):
             return
-        for one in self._agenda.pick(lambda one: work.instead and one.work.lane == work.lane):
-            self._give_up(one)
+        if work.instead and work.lane is not None:
+            self._agenda.put_back(work.lane, ())
+            for one in self._agenda.pick(lambda one: one.work.lane == work.lane):
+                self._give_up(one)
         self._decide(now, again=held, meant=lambda one: (one.work.failed or 0.0) <= started)
         self._row = {position for one in self._agenda.aside for position in one.work.positions}
         self._since = None
