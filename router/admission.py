@@ -46,18 +46,18 @@ class Admission:
     def _probe(self, now: float) -> Work | float | None:
         """Return what may be tried although the breaker is open, or as its probe."""
         agenda, reckoning = self._agenda, self._reckoning
-        work = None if reckoning.new or reckoning.doubt.grave else agenda.take_due(now, reckoning.may_pass)
+        at_fault = not (reckoning.new or reckoning.doubt.grave)
+        work = agenda.take_due(now, reckoning.may_pass) if at_fault else None
         if work is not None:
             return work
         wait = self._valve.breaker.wait(now)
         if wait == 0.0:
             work = self._single(now)
-            if work is not None:
-                self._valve.breaker.enter()
-                return work
-            wait = None
-        later = None if reckoning.new else agenda.wait_later(now)
-        return _sooner(wait, later)
+            if work is None:
+                return agenda.wait_later(now)
+            self._valve.breaker.enter()
+            return work
+        return _sooner(wait, agenda.wait_later(now) if at_fault else None)
 
     def _single(self, now: float) -> Work | None:
         """Take out one event for a probe."""
@@ -71,11 +71,8 @@ class Admission:
         if work is None:
             return None
         if len(work.events) > 1:
-            rest = [work.only(range(1, len(work.events)), work.tries)]
-            if work.instead:
-                agenda.put_back(work.lane or "", [replace(rest[0], instead=False)])
-            else:
-                agenda.defer(work.lane, rest)
+            rest = work.only(range(1, len(work.events)), work.tries)
+            agenda.defer(work.lane, [replace(rest, instead=False)])
             work = work.only([0], work.tries)
         return work
 

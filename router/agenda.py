@@ -18,14 +18,17 @@ from router.work import Refusal, Work
 
 
 class Lane:
-    """What waits in a lane for its head; `stuck` while the head failed and is not done."""
+    """What waits in a lane for its head.
 
-    __slots__ = ("stuck", "windowed", "works")
+    `stuck`: the head failed and is not done. `ahead`: one that is behind it is under way.
+    """
+
+    __slots__ = ("ahead", "stuck", "windowed", "works")
 
     def __init__(self) -> None:
         self.works: deque[Work] = deque()
         self.windowed = 0
-        self.stuck = False
+        self.stuck = self.ahead = False
 
 
 class Agenda:
@@ -86,20 +89,26 @@ class Agenda:
         self._suspend(refusal.work)
 
     def pick(self, meant: Callable[[Refusal], bool]) -> list[Refusal]:
-        """Take out those refusals that are meant, to be taken up again or given up."""
-        picked = [one for one in self.aside if meant(one)]
-        self.aside = [one for one in self.aside if not meant(one)]
+        """Take out those refusals that are meant, to be taken up again or given up.
+
+        One before which another of its lane is under way stays until that one is back.
+        """
+        picked: list[Refusal] = []
+        kept: list[Refusal] = []
+        for one in self.aside:
+            (picked if meant(one) and not self._is_passed(one.work) else kept).append(one)
+        self.aside = kept
         self.waiting -= sum(one.work.windowed for one in picked)
         return picked
 
     def take_aside(self) -> Work | None:
         """Take up one event of those that were set aside; the last one of all is set aside again first."""
-        if not self.aside:
+        refusal = next((one for one in self.aside if not self._is_passed(one.work)), None)
+        if refusal is None:
             return None
-        [refusal, *others] = self.aside
         work, rest = refusal.work, range(1, len(refusal.work.events))
         self.waiting -= work.windowed
-        self.aside = others
+        self.aside = [one for one in self.aside if one is not refusal]
         if not rest:
             return work
         others_of_it = work.only(rest, work.tries)
@@ -128,7 +137,10 @@ class Agenda:
     def put_back(self, lane: str, parts: Sequence[Work]) -> None:
         """Put back what was taken out ahead of others of its lane."""
         if lane in self._lanes:
+            self._lanes[lane].ahead = False
             self.defer(lane, parts)
+            return
+        if not parts:
             return
         self._lanes[lane] = Lane()
         self._queue(parts[0]).append(parts[0])
@@ -140,8 +152,9 @@ class Agenda:
 
     def ahead(self, lane: str | None) -> Work | None:
         """Take out the batch that is next in a lane, before the one that the lane waits for."""
-        if lane is None or not self._lanes[lane].works:
+        if lane is None or not self._lanes[lane].works or self._lanes[lane].ahead:
             return None
+        self._lanes[lane].ahead = True
         work = self._shift(self._lanes[lane])
         return replace(work, instead=True)
 
@@ -196,6 +209,7 @@ class Agenda:
         if work.lane is None:
             return
         lane = self._lanes[work.lane]
+        lane.ahead = False
         if lane.stuck:
             lane.stuck = False
             self.behind -= lane.windowed
@@ -251,6 +265,9 @@ class Agenda:
         if work.lane is not None and not self._lanes[work.lane].stuck:
             self._lanes[work.lane].stuck = True
             self.behind += self._lanes[work.lane].windowed
+
+    def _is_passed(self, work: Work) -> bool:
+        return work.lane is not None and self._lanes[work.lane].ahead
 
     def _crowd(self, lane: Lane, events: int) -> None:
         """Note that so many events more, or less, wait in a lane."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Coroutine, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import anyio
@@ -95,6 +96,15 @@ class Delivery:
     def last_error(self) -> str:
         """What went wrong last."""
         return self.tally.last_error
+
+    @property
+    def waits(self) -> str:
+        """What waits for its time, and until when, for people; empty for nothing."""
+        parked, due = self.progress.parked, self.tally.next_due
+        if not parked:
+            return ""
+        when = f", the next is due {datetime.fromtimestamp(due, UTC):%Y-%m-%d %H:%M:%S}Z" if due else ""
+        return f"{parked} parked {'event waits' if parked == 1 else 'events wait'}{when}"
 
     @property
     def settled(self) -> bool:

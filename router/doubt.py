@@ -1,9 +1,9 @@
 """The doubt whether a refusal is the event's own fault or the destination's, and what is done until it is known.
 
 It is the event's when the destination took another one since. Until then what was refused is set aside. A few of
-these are given up on when there is nothing else to ask with; but 20 different events in a row, or one that is refused
-as a rule refuses everything, hold the subscription. Then it is probed with other events, and when one is taken, what
-was refused has one more try. Synchronous; times are of one monotonic clock, but for those that are kept.
+these are given up on when there is nothing else to ask with; but more than 20 different events in a row, or one that
+is refused as a rule refuses everything, hold the subscription. Then it is probed with other events, and when one is
+taken, what was refused has one more try. Synchronous; times are of one monotonic clock, but for those that are kept.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from router.valve import Valve
 from router.work import Refusal, Work
 
 ROW = 20
-"""Different events in a row that are refused before the subscription is held."""
+"""Different events in a row that may be refused until the next one holds the subscription."""
 ASKED = 100
 """Refused events that are set aside while others are asked with; then it is these that are."""
 PATIENCE = 0.5
@@ -90,7 +90,9 @@ class Doubt:
         self._tally.wrong(reason)
         if not aside.instead:
             self._agenda.set_aside(Refusal(aside, left.errors, grave, started))
-        if grave or len(self._row) >= ROW:
+        if self.held and started < self._held_at:
+            return  # it was under way when that became known
+        if grave or len(self._row) > ROW:
             self._since = now if self._since is None else self._since
             self._ask(aside, reason, now)
 
@@ -107,8 +109,10 @@ class Doubt:
         held, aside = self.held, self._agenda.aside
         if not (held or self._row or aside):
             return
-        for one in self._agenda.pick(lambda one: work.instead and one.work.lane == work.lane):
-            self._give_up(one)
+        if work.instead and work.lane is not None:
+            self._agenda.put_back(work.lane, ())
+            for one in self._agenda.pick(lambda one: one.work.lane == work.lane):
+                self._give_up(one)
         self._decide(now, again=held, meant=lambda one: (one.work.failed or 0.0) <= started)
         self._row = {position for one in self._agenda.aside for position in one.work.positions}
         self._since = None

@@ -36,14 +36,20 @@ class Reject(RouterError):
     `status` is what the destination answered; without one the sink itself knows that it is the event's fault. What a
     destination answers may be about everything: when it refuses many in a row, they are kept until it takes another.
     With `hold` the refusal is as a rule about everything (no access, no such queue): the subscription is held until
-    the destination takes an event again, and only what it refuses once more after that is a dead letter.
+    the destination takes an event again, and only what it refuses once more after that is a dead letter. False says
+    that it is the event's fault, however many are refused.
     """
 
-    def __init__(self, reason: str, status: int | None = None, *, hold: bool = False) -> None:
+    def __init__(self, reason: str, status: int | None = None, *, hold: bool | None = None) -> None:
         super().__init__(reason)
         self.reason = str(reason)
         self.status = status if isinstance(status, int) else None
         self.hold = hold
+
+    @property
+    def sure(self) -> bool:
+        """Whether it is the event's own fault for sure."""
+        return self.hold is False or (self.hold is None and self.status is None)
 
 
 class Partial(RouterError):

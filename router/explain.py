@@ -178,7 +178,11 @@ class _Report:
 def _pending(name: str, live: Live, position: int) -> Way:
     progress = live.progress
     ahead = progress.pending(position)
-    waits = {"paused": "; the subscription is paused", "gone": "; its destination is gone (410) until it is resumed"}
+    waits = {
+        "paused": "; the subscription is paused",
+        "gone": "; its destination is gone (410) until it is resumed",
+        "held": "; the subscription is held, since its destination refuses everything",
+    }
     where = f"at most {ahead} events are before it{waits.get(progress.state, '')}"
     if live.breaker != "closed":
         where += f"; its breaker is {live.breaker}: {live.last_error}"

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Mapping
 
+import anyio
 import structlog
 
 from router.admin.status import FrontStatus, SourceStatus, Status, SubscriptionStatus
@@ -101,15 +102,19 @@ class Figures:
             dead=progress.dead,
             pending=progress.pending(end),
             draining=subscriber.draining,
-            alarm=delivery.name in self._alarmed,
+            alarm=delivery.name in self._alarmed or delivery.state == "held",
             in_flight=valve.in_flight,
             attempts=valve.attempts,
             failures=valve.failures.total(),
+            failures_by=dict(valve.failures),
             state=delivery.state,
             breaker=valve.breaker.state,
             concurrency=valve.concurrency.limit,
             live=subscriber.feed.live,
             last_error=delivery.last_error,
+            last_error_at=delivery.tally.last_error_at,
+            next_due=delivery.tally.next_due,
+            breaker_seconds=valve.breaker.wait(anyio.current_time()) or 0.0,
             matched=delivery.matched,
             oldest_pending_seconds=self._age(delivery),
             call_seconds=valve.latency.snapshot(),

@@ -145,7 +145,7 @@ class Reckoning:
         again = () if stopped or not left.again.events else self._halves(left.again, outcome, suspect=suspect)
         if work.instead:
             parts = [replace(one, instead=False) for one in (*again, left.aside) if one.events]
-            if parts and work.lane is not None:
+            if work.lane is not None:
                 self._agenda.put_back(work.lane, parts)
         elif left.aside.events and work.lane is not None:
             self._agenda.defer(work.lane, again)

@@ -143,9 +143,11 @@ class Engine:
         except Retry as error:
             raise RouterError(f"{what}, but that is not on disk yet: {error.reason} (it is tried again)") from error
 
-    def turn(self, name: str, state: State) -> None:
-        """Pause a subscription, or let it deliver again; `kept` waits until that is on disk."""
-        self._named(name).delivery.turn(state)
+    def turn(self, name: str, state: State) -> str:
+        """Pause a subscription, or let it deliver again; returns what waits all the same. `kept` waits for the disk."""
+        delivery = self._named(name).delivery
+        delivery.turn(state)
+        return delivery.waits
 
     async def explain(self, key: str, limit: int) -> Explanation:
         """Say what became of the newest events that a key names; one search at a time, in a thread."""

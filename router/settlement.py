@@ -45,7 +45,7 @@ def leave(
     if that is `sure` to be the event's fault, or else set aside.
     """
     again = work.only(outcome.again, work.tries + 1, outcome.reason)
-    open_ = [(i, error) for i, error in outcome.refused if not (sure or (error.status is None and not error.hold))]
+    open_ = [(i, error) for i, error in outcome.refused if not (sure or error.sure)]
     aside = work.only([i for i, _ in open_], work.tries, outcome.reason)
     errors = [error for _, error in open_]
     dead = [refused(work, i, error, now) for i, error in outcome.refused if i not in {i for i, _ in open_}]

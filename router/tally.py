@@ -7,6 +7,7 @@ are always those of what is settled. Synchronous.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -45,6 +46,11 @@ class Tally:
         self.last_error = ""
         self.last_error_at = 0.0
         """When, in Unix seconds."""
+
+    @property
+    def next_due(self) -> float:
+        """When the next parked event is due, in Unix seconds; 0 if none is, or that is not known."""
+        return self.due if self.progress.parked and math.isfinite(self.due) else 0.0
 
     def wrong(self, error: str) -> None:
         """Note what went wrong last."""

@@ -206,7 +206,7 @@ async def _deliver_until_it_works(deliver: Deliver, events: Batch) -> None:
 
 def _is_for_now(error: Exception | None) -> bool:
     """Whether no dead letter follows."""
-    return isinstance(error, Retry) or (isinstance(error, Reject) and error.hold)
+    return isinstance(error, Retry) or (isinstance(error, Reject) and error.hold is True)
 
 
 async def _failure(deliver: Deliver, events: Batch) -> Exception | None:

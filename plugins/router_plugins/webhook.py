@@ -174,7 +174,7 @@ async def _deliver_in_turn(post: Post, requests: _Requests, batch: Batch) -> Non
             await _post(post, requests, event)
         except (Retry, Reject) as error:
             errors[index] = error
-            row += 1
+            row += isinstance(error, Retry) or not error.sure
             rest = range(index + 1, len(batch))
             if isinstance(error, Retry) or error.status == HTTPStatus.GONE:
                 errors.update(dict.fromkeys(rest, error))

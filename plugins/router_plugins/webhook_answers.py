@@ -16,14 +16,18 @@ from router import ConfigError, Reject, Retry
 EXCERPT = 200
 """Characters of an answer that go into an error."""
 _REDIRECTS = 3
+_HOLDS = {"hold": True, "reject": False}
 SHORT = 4
 """Characters below which a secret is not looked for in answers: it would be found in every word."""
-Meaning: TypeAlias = Literal["delivered", "retry", "reject", "hold", "gone"]
-"""What an answer means for its event: that it was taken, or what is to be done."""
+Meaning: TypeAlias = Literal["delivered", "retry", "reject", "refuse", "hold", "gone"]
+"""What an answer means for its event: that it was taken, or what is to be done.
+
+`refuse` is of the event, unless the endpoint refuses all others, too; `reject` is of the event for sure.
+"""
 Status: TypeAlias = Annotated[int, msgspec.Meta(ge=200, le=599)] | Annotated[str, msgspec.Meta(pattern=r"^[2-5]xx\Z")]
 """A status, or `4xx` for all of a class that are not named themselves."""
 
-_CLASSES: dict[str, Meaning] = {"2xx": "delivered", "3xx": "retry", "4xx": "reject", "5xx": "retry"}
+_CLASSES: dict[str, Meaning] = {"2xx": "delivered", "3xx": "retry", "4xx": "refuse", "5xx": "retry"}
 _SINGLE: dict[int, Meaning] = {
     HTTPStatus.UNAUTHORIZED: "hold",
     HTTPStatus.FORBIDDEN: "hold",
@@ -46,7 +50,7 @@ class Statuses(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     retry: tuple[Status, ...] = ()
     """Not now."""
     reject: tuple[Status, ...] = ()
-    """Not this event."""
+    """Not this event, however many others are refused: each is a dead letter."""
     hold: tuple[Status, ...] = ()
     """Nothing, until that is mended."""
 
@@ -87,11 +91,11 @@ def outcome(status: int, meaning: Meaning, after: str, said: str, now: float) ->
     if meaning == "gone":
         return Reject(f"gone: {said}", status)
     for_now = status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE and wait is not None
-    if meaning == "retry" or (meaning == "reject" and for_now):
+    if meaning == "retry" or (meaning == "refuse" and for_now):
         if status // 100 == _REDIRECTS:
             said += "; redirects are not followed, put the right address into url"
         return Retry(said, wait, status)
-    return Reject(said, status, hold=meaning == "hold")
+    return Reject(said, status, hold=_HOLDS.get(meaning))
 
 
 def retry_after(value: str, now: float) -> float | None:

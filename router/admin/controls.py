@@ -159,8 +159,11 @@ class Controls(Protocol):
         """Return a snapshot."""
         ...
 
-    def turn(self, name: str, state: State) -> None:
-        """Pause a subscription, or let it deliver again; `kept` waits until that is on disk."""
+    def turn(self, name: str, state: State) -> str:
+        """Pause a subscription, or let it deliver again, and at once; returns what waits all the same, until when.
+
+        `kept` waits until that is on disk.
+        """
         ...
 
     async def kept(self, what: str) -> None:

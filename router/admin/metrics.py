@@ -176,9 +176,10 @@ _GAUGES = {
     "replaying": "Positions of the journal that its replays have yet to go through.",
     "concurrency": "Calls that may be under way at once.",
     "live": "1 while it is fed from memory; 0 while it lags and reads the journal.",
-    "alarm": "1 while its oldest pending event waits for longer than its alarm_after.",
+    "alarm": "1 while its oldest pending event waits for longer than its alarm_after, or while it is held.",
     "draining": "1 while it was removed and delivers what it had.",
     "balance": "What is missing among the parts of those journalled; anything but 0 is a bug.",
+    "breaker_seconds": "Until the breaker lets another call through; 0 while it is closed.",
     "oldest_pending_seconds": "How long ago the oldest event was stored that is not settled; 0 when there is none.",
 }
 
@@ -191,7 +192,11 @@ def _of_subscriptions(subscriptions: Mapping[str, SubscriptionStatus]) -> Iterat
             values = [((name,), float(getattr(one, field))) for name, one in items]
             yield make(f"router_subscription_{field}", text, values, labels)
     for field, text, states in (
-        ("state", "1 for the state that it is in: whether it delivers, is paused, or its destination is gone.", State),
+        (
+            "state",
+            "1 for the state that it is in: whether it delivers, is paused, held, or its destination gone.",
+            State,
+        ),
         ("breaker", "1 for the state of the breaker before its destination.", Breaker),
     ):
         yield _gauge_of(
@@ -199,6 +204,23 @@ def _of_subscriptions(subscriptions: Mapping[str, SubscriptionStatus]) -> Iterat
             text,
             [((name, state), state == getattr(one, field)) for name, one in items for state in get_args(states)],
             ("subscription", "state"),
+        )
+    yield _counter(
+        "router_subscription_failures_by_status",
+        "The same by what was answered: a status, no answer, or refused by the sink itself.",
+        [((name, status), count) for name, one in items for status, count in one.failures_by.items()],
+        ("subscription", "status"),
+    )
+    for field, about in (
+        ("last_error", "When the error was that it has not got over yet; 0 while it works."),
+        ("next_due", "When the next parked event is due; 0 when there is none, or that is not known."),
+    ):
+        value = "last_error_at" if field == "last_error" else field
+        yield _gauge_of(
+            f"router_subscription_{field}_timestamp_seconds",
+            about,
+            [((name,), getattr(one, value)) for name, one in items],
+            labels,
         )
     yield _histogram(
         "router_subscription_call_seconds",

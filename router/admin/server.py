@@ -185,9 +185,9 @@ class _Api:
         return await self._turn(_name(request), "active", "delivers")
 
     async def _turn(self, name: str, state: State, said: str) -> web.Response:
-        self._controls.turn(name, state)
+        waits = self._controls.turn(name, state)
         await self._controls.kept(f"{name} {said}")
-        return _json(Done(f"{name} {said}"))
+        return _json(Done(f"{name} {said}" + (f"; {waits}" if waits and state == "active" else "")))
 
     async def _forget(self, request: web.Request) -> web.Response:
         return _json(Done(await self._controls.forget(_name(request))))

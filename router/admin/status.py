@@ -37,6 +37,9 @@ class SubscriptionStatus(msgspec.Struct, frozen=True):
 
     `in_flight` events are under way (they count as pending); `attempts` and `failures` are calls to the sink
     since the start, `concurrency` how many may be under way at once;
+    `failures_by` says what was answered (a status, `no answer`, or `refused` by the sink itself). `last_error` was at
+    `last_error_at` (Unix seconds), and is gone as soon as a call works. The next parked event is due at `next_due`, and
+    the breaker lets the next call through in `breaker_seconds`.
     `live` says whether it keeps up with intake or reads the journal; `matched` events were taken since the start, and
     calls took `call_seconds`. The oldest pending event is stored since `oldest_pending_seconds`, 0 if nothing is
     pending; up to a second after a backlog is gone it may say more.
@@ -64,7 +67,11 @@ class SubscriptionStatus(msgspec.Struct, frozen=True):
     draining: bool = False
     """Whether it was removed, and goes as soon as it has delivered what it had."""
     alarm: bool = False
-    """Whether its oldest pending event has waited for longer than its `alarm_after`."""
+    """Whether its oldest pending event has waited for longer than its `alarm_after`, or it is held."""
+    failures_by: dict[str, int] = {}
+    last_error_at: float = 0.0
+    next_due: float = 0.0
+    breaker_seconds: float = 0.0
 
     @property
     def balance(self) -> int:

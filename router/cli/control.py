@@ -30,8 +30,9 @@ def pause(config: ConfigFile, subscription: Subscription, as_json: Json = False)
 
 
 def resume(config: ConfigFile, subscription: Subscription, as_json: Json = False) -> None:
-    """Deliver again to a subscription that was paused, or whose destination said that it was gone (410).
+    """Deliver again to a subscription that was paused or is held, or whose destination said that it was gone (410).
 
+    What waits for the breaker, or since the destination asked for it, is tried at once; what is parked has its time.
     Example: router resume config/full.yaml sales/resend
     """
     order(config, f"/resume/{quote(subscription)}", {}, as_json=as_json)

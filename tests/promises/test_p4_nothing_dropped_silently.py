@@ -93,7 +93,7 @@ async def test_verify_names_what_is_kept_and_should_not_be(
   a:
     accounts: ["*"]
     subscriptions:
-      refused: {to: {type: webhook, url: "URL"}, delivery: {retry_min: 10ms}}
+      refused: {to: {type: webhook, url: "URL", statuses: {reject: [400]}}, delivery: {retry_min: 10ms}}
 """
 
     async with hook() as destination:

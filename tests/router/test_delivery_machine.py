@@ -1,5 +1,7 @@
 """Delivery against everything that a destination can do, and crashes at any moment: a machine that hypothesis drives.
 
+What is refused as everything is holds the subscription, also over a crash, until something is taken.
+
 Each life of the delivery starts from what was durable when the one before was killed: progress is committed lazily, so
 the last commits may be lost. Time is trio's, the wall clock too, so that a schedule of hours takes milliseconds.
 """
@@ -33,7 +35,10 @@ COUNT = 12
 EVENTS = [make_event(number=str(n), k="abc"[n % 3]) for n in range(1, COUNT + 1)]
 """The event at position n has the number n."""
 
-outcomes = st.sampled_from(["works", "works", "works", "fails", "slowly", "later", "refused", "some"])
+outcomes = st.sampled_from([
+    "works", "works", "works", "works", "fails", "slowly", "later", "much later", "refused", "some", "some refused",
+    "everything", "everything after some", "too large",
+])  # fmt: skip
 lives = st.tuples(st.lists(outcomes, max_size=20), st.floats(0, 4000), st.integers(0, 6))
 """What the calls of a life do, its seconds, and how many of its last commits are lost when it is killed."""
 policies = st.builds(
@@ -144,8 +149,19 @@ class Destination(Sink, frozen=True, kw_only=True):
                 raise OSError("down")
             case "later":
                 raise Retry("busy", 7.0)
+            case "much later":
+                raise Retry("busy", 1e9)
             case "refused":
                 raise Reject("no", 400)
+            case "too large":
+                raise Reject("too large")
+            case "everything":
+                raise Reject("no access", 401, hold=True)
+            case "some refused" | "everything after some":
+                half = len(numbers) // 2
+                self.took[-1].extend(numbers[:half])
+                hold = True if what == "everything after some" else None
+                raise Partial({index: Reject("not these", 400, hold=hold) for index in range(half, len(numbers))})
             case "some":
                 half = (
                     len(numbers) // 2
@@ -207,6 +223,7 @@ def test_whatever_happens_nothing_is_lost_the_books_balance_and_order_holds(
     assert took | books.letters.keys() == set(range(1, COUNT + 1)), "delivered, or a dead letter"
     done = books.progress
     assert (done.position, done.parked) == (COUNT + 1, 0)
+    assert done.state == "active"
     assert done.delivered + done.dead == COUNT
     if policy.ordered:
         for life in destination.took:

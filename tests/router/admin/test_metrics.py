@@ -38,6 +38,7 @@ SUBSCRIPTION = SubscriptionStatus(
     concurrency=8,
     live=True,
     last_error="",
+    failures_by={"503": 1},
 )
 STATUS = Status(
     ready=True,

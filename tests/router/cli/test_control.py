@@ -104,6 +104,45 @@ async def test_a_paused_subscription_waits_also_over_a_restart_and_goes_on_when_
             await until(daemon, state="active", delivered=3)
 
 
+async def test_a_destination_that_refuses_everything_is_held_shown_and_asked_again(tmp_path: Path) -> None:
+    """An expired token: no dead letter, an alarm, intake goes on; and `resume` does not wait for the next probe."""
+    async with hook() as destination:
+        destination.status = 401
+        with running(tmp_path, departments(destination.url)) as daemon:
+            await post(daemon.url, range(200), {})
+            await until(daemon, state="held", alarm=True)
+            await anyio.to_thread.run_sync(daemon.stop)
+            await anyio.to_thread.run_sync(daemon.start)
+            await post(daemon.url, range(200, 210), {})
+            await until(daemon, state="held", dead=0, delivered=0, parked=0)
+            status = await anyio.to_thread.run_sync(daemon.status)
+            hooked = status["subscriptions"]["a/hook"]
+            assert status["ready"]
+            assert set(hooked["failures_by"]) == {"401"}
+            assert hooked["failures"] == hooked["failures_by"]["401"] > 0
+            assert "answered 401" in hooked["last_error"]
+            assert hooked["last_error_at"] > 1e9
+            destination.status = 204
+            assert await told(daemon, "resume", "a/hook") == (0, "a/hook delivers\n")
+            await until(daemon, state="active", delivered=210, dead=0, last_error="", last_error_at=0.0, alarm=False)
+            assert daemon.verify()["ok"]
+    log = (tmp_path / "router.log").read_text()
+    assert (log.count("held:"), log.count("released:")) in {(1, 0), (1, 1), (2, 0)}
+
+
+async def test_resuming_says_what_waits_and_until_when(tmp_path: Path) -> None:
+    """For what was parked has its time."""
+    async with hook() as destination:
+        destination.status = 503
+        options = "delivery: {tries: 1, retry_min: 10ms, schedule: [1h]}"
+        hooked = departments(destination.url).replace("delivery: {retry_min: 10ms, retry_max: 50ms}", options)
+        with running(tmp_path, hooked) as daemon:
+            await post(daemon.url, range(1), {})
+            await until(daemon, parked=1)
+            said = (await told(daemon, "resume", "a/hook"))[1]
+    assert said.startswith("a/hook delivers; 1 parked event waits, the next is due 20")
+
+
 async def test_a_destination_that_is_gone_stops_its_subscription_until_resumed(tmp_path: Path) -> None:
     async with hook() as destination:
         destination.status = 410
