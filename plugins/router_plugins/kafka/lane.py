@@ -8,15 +8,23 @@ it before anything else, and takes its records as confirmed when they are delive
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import anyio
 import msgspec
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
+from aiokafka.errors import (
+    KafkaError,
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+    TopicAuthorizationFailedError,
+)
 
 from router import Reject, Retry
 from router_plugins.kafka.producer import Builder, Producer
 from router_plugins.kafka.records import Outcomes, Record
+
+LATE = 0.2
+"""Seconds that a call waits for what an earlier one left under way: that one has waited as long as is right."""
 
 
 class _Shipment(msgspec.Struct, frozen=True):
@@ -38,23 +46,29 @@ class Lane:
         """Whether a batch failed: then the producer must be replaced, and this lane with it."""
         self.too_large = False
         """Whether that was for its size: then the next lane sends its records one by one, to find the culprit."""
+        self.forbidden = False
+        """Whether that was for want of a right to write to the topic."""
         self._producer = producer
         self._topic = topic
         self._partition = partition
+        self._name = f"{topic}/{partition}"
         self._confirmed = confirmed
         self._under_way: _Shipment | None = None
         self._singly = singly
         self._alone = anyio.Lock()
 
-    async def send(self, records: Sequence[Record], outcomes: Outcomes) -> None:
-        """Send the records in order and note their outcomes.
+    async def send(self, records: Sequence[Record], outcomes: Outcomes, arrived: Callable[[], object]) -> None:
+        """Send the records in order and note their outcomes; call `arrived` for each batch that did.
 
-        When a batch fails, those behind it are not sent, which keeps the order. When this is cancelled, records
-        without an outcome may be under way.
+        When a batch fails, those behind it are not sent, which keeps the order; nor is anything while one of an earlier
+        call is not confirmed. When this is cancelled, records without an outcome may be under way.
         """
         async with self._alone:
             try:
-                await self._settle()
+                if not await self._settle():
+                    late = Retry(f"{self._name} has not confirmed what was sent before")
+                    outcomes.update(dict.fromkeys([record.index for record in records], late))
+                    return
             except KafkaError as error:
                 self._give_up(records, outcomes, error)
                 return
@@ -69,6 +83,7 @@ class Lane:
                     self._give_up(rest, outcomes, error)
                     return
                 outcomes.update(dict.fromkeys([record.index for record in batch]))
+                arrived()
             self._singly = False
 
     async def _ship(self, batch: Sequence[Record], builder: Builder) -> None:
@@ -80,14 +95,17 @@ class Lane:
         self._under_way = None
         future.result()
 
-    async def _settle(self) -> None:
-        """Wait for what a call before left under way, and confirm it; raise the `KafkaError` that it ended with."""
+    async def _settle(self) -> bool:
+        """Confirm what a call before left under way, and say whether that could be done; raise what it failed with."""
         if self._under_way is None:
-            return
-        await asyncio.wait([self._under_way.future])
+            return True
+        await asyncio.wait([self._under_way.future], timeout=LATE)
+        if not self._under_way.future.done():
+            return False
         shipment, self._under_way = self._under_way, None
         shipment.future.result()
         self._confirmed.update([record.id for record in shipment.records])
+        return True
 
     def _collect(self, records: Sequence[Record], outcomes: Outcomes) -> Sequence[Record]:
         """Note as delivered what is confirmed; return the rest."""
@@ -100,7 +118,8 @@ class Lane:
     def _give_up(self, records: Sequence[Record], outcomes: Outcomes, error: KafkaError) -> None:
         """Leave what has no outcome yet to another try, with another producer."""
         self.broken = True
-        retry = Retry(f"{self._topic}/{self._partition}: {error}")
+        self.forbidden = isinstance(error, TopicAuthorizationFailedError)
+        retry = Retry(f"{self._name}: {error}")
         for record in records:
             outcomes.setdefault(record.index, retry)
 

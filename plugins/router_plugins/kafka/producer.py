@@ -46,8 +46,46 @@ class Builder(Protocol):
         ...
 
 
+class Cluster(Protocol):
+    """What is used of `aiokafka.cluster.ClusterMetadata`."""
+
+    def topics(self) -> set[str]:
+        """Return the topics that are there, of those that were asked for."""
+        ...
+
+    def partitions_for_topic(self, topic: str) -> set[int] | None:
+        """Return the numbers of a topic's partitions, None where it is not known."""
+        ...
+
+
+class Client(Protocol):
+    """What is used of `aiokafka.client.AIOKafkaClient`."""
+
+    @property
+    def cluster(self) -> Cluster:
+        """What brokers said last."""
+        ...
+
+    def add_topic(self, topic: str) -> object:
+        """Ask for a topic, too, from the next update on."""
+        ...
+
+    def set_topics(self, topics: set[str]) -> object:
+        """Ask for these topics from the next update on."""
+        ...
+
+    def force_metadata_update(self) -> asyncio.Future[bool]:
+        """Ask now; the answer is whether a broker answered."""
+        ...
+
+
 class Producer(Protocol):
     """What is used of `aiokafka.AIOKafkaProducer`."""
+
+    @property
+    def client(self) -> Client:
+        """What it knows brokers by."""
+        ...
 
     async def start(self) -> None:
         """Connect; raises `KafkaConnectionError`."""
@@ -59,10 +97,6 @@ class Producer(Protocol):
 
     async def flush(self) -> None:
         """Wait until every batch has succeeded or failed."""
-        ...
-
-    async def partitions_for(self, topic: str) -> set[int]:
-        """Return the numbers of a topic's partitions; raises `UnknownTopicOrPartitionError`."""
         ...
 
     def create_batch(self) -> Builder:
@@ -177,4 +211,9 @@ async def _give_up(producer: Producer) -> None:
     while sender is not None and not sender.done():
         sender.cancel()
         await asyncio.wait([sender], timeout=0.1)
-    inside._message_accumulator.fail_all(aiokafka.errors.ProducerClosed())  # noqa: SLF001 - see above
+    accumulator = inside._message_accumulator  # noqa: SLF001 - see above
+    waiting = [batch for batches in accumulator._batches.values() for batch in batches]  # noqa: SLF001 - for another try
+    for batch in waiting:
+        batch.drain_ready()  # or the error is set for somebody who looks at it, and asyncio complains that nobody does
+    accumulator._pending_batches.update(waiting)  # noqa: SLF001 - they are taken out of here, whether they are in or not
+    accumulator.fail_all(aiokafka.errors.ProducerClosed())

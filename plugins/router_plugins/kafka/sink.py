@@ -6,6 +6,9 @@ The record's value is the event's flat JSON (or with `form: raw` the bytes as th
 An outage of the broker makes no duplicates, however long it lasts; a crash of the router can (its last unconfirmed
 batches go out again), and so can a producer that must be replaced while a batch's fate is unknown. The header `id`
 tells them apart.
+
+What is wrong with one topic, or one partition, is a matter of its own events: the others of the batch arrive, and the
+next batch waits for it no more.
 """
 
 from __future__ import annotations
@@ -14,14 +17,14 @@ import re
 import ssl
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import Annotated, Any, ClassVar, Literal, cast
 from zlib import crc32
 
 import anyio
 import msgspec
 from aiokafka import partitioner
-from aiokafka.errors import KafkaError
 from anyio.abc import TaskGroup
 
 from router import Batch, ConfigError, Deliver, Retry, Sink
@@ -31,10 +34,12 @@ from router_plugins.kafka.lane import Lane
 from router_plugins.kafka.producer import Producer, Sasl, Settings
 from router_plugins.kafka.records import LONGEST_TOPIC, UNSAFE, Outcomes, Record, Recorder
 from router_plugins.kafka.session import Session
+from router_plugins.kafka.topics import Topics, partitions_of
 from router_plugins.template import parse
 
-FIND_TOPIC = 5.0
-"""Seconds in which a topic must be known, so that one that does not exist keeps the others waiting no longer."""
+STRAGGLERS = 3.0
+"""Seconds that a delivery waits on when some of it has arrived and nothing more does: one topic that has no leader, or
+too few replicas, keeps the others waiting no longer."""
 GRACE = 1.0
 """Seconds by which a delivery outlasts a request, so that aiokafka's own word on what is wrong comes first."""
 _SERVER = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}")
@@ -110,6 +115,7 @@ class _Connection:
         self._session: Session | None = None
         self._confirmed: set[str] = set()
         self._singly: set[str] = set()
+        self._topics = Topics()
         self._replacing = anyio.Lock()
 
     async def deliver(self, batch: Batch) -> None:
@@ -125,15 +131,24 @@ class _Connection:
         raise_for(errors, len(batch))
 
     async def _send_all(self, by_topic: Mapping[str, Sequence[Record]], outcomes: Outcomes) -> None:
-        """Send all topics' records at once; return when all have an outcome or the time is over."""
+        """Send all topics' records at once, until all have an outcome, the time is over, or nothing more arrives."""
         session = await self._current()
         producer = await session.producer()
-        with anyio.move_on_after(self._settings.timeout + GRACE):
+        most = anyio.current_time() + self._settings.timeout + GRACE
+        with anyio.CancelScope(deadline=most) as scope:
+
+            def arrived() -> None:
+                scope.deadline = min(most, anyio.current_time() + STRAGGLERS)
+
             async with anyio.create_task_group() as group:
-                (topic, records), *others = by_topic.items()
-                for other in others:
-                    group.start_soon(self._send, group, session, producer, *other, outcomes)
-                await self._send(group, session, producer, topic, records, outcomes)
+                send = partial(self._send, group, session, producer, outcomes, arrived)
+                unknown = {topic: some for topic, some in by_topic.items() if not send(topic, some)}
+                if unknown:
+                    await self._topics.find(producer.client, unknown)
+                for topic, some in unknown.items():
+                    if not send(topic, some):
+                        nowhere = Retry(f"no broker says where the topic {topic} is")
+                        outcomes.update(dict.fromkeys([record.index for record in some], nowhere))
 
     async def close(self) -> None:
         """Disconnect."""
@@ -146,24 +161,27 @@ class _Connection:
             if self._session is not None and self._session.is_over:
                 await self._session.end()
                 self._singly = {topic for (topic, _), lane in self._session.lanes.items() if lane.too_large}
+                for (topic, _), lane in self._session.lanes.items():
+                    if lane.forbidden:
+                        self._topics.refuse(topic, f"this user may not write to the topic {topic}")
                 self._session = None
             if self._session is None:
                 self._session = Session(self._settings)
             return self._session
 
-    async def _send(
-        self, group: TaskGroup, session: Session, producer: Producer, topic: str, records: Sequence[Record],
-        outcomes: Outcomes,
-    ) -> None:  # fmt: skip
-        """Send one topic's records, each partition's in a task of the group's."""
-        partitions = await _partitions(producer, topic)
-        if not partitions:
-            missing = Retry(f"there is no topic {topic}, or this user may not see it")
+    def _send(
+        self, group: TaskGroup, session: Session, producer: Producer, outcomes: Outcomes, arrived: Callable[[], None],
+        topic: str, records: Sequence[Record],
+    ) -> bool:  # fmt: skip
+        """Send one topic's records, each partition's in a task of the group's; say whether it is known what to do."""
+        if reason := self._topics.absent(topic):
+            missing = Retry(reason)
             outcomes.update(dict.fromkeys([record.index for record in records], missing))
-            return
+            return True
+        partitions = partitions_of(producer.client, topic)
         by_partition: dict[int, list[Record]] = defaultdict(list)
         partition_of, count = self._partition_of, len(partitions)
-        for record in records:
+        for record in records if partitions else ():
             by_partition[partition_of(record.key or record.id.encode()) % count].append(record)
         for number, some in by_partition.items():
             partition = partitions[number]
@@ -171,14 +189,8 @@ class _Connection:
             if lane is None:
                 lane = Lane(producer, topic, partition, self._confirmed, singly=topic in self._singly)
                 session.lanes[topic, partition] = lane
-            group.start_soon(lane.send, some, outcomes)
-
-
-async def _partitions(producer: Producer, topic: str) -> Sequence[int]:
-    """Return the topic's partitions; none when it cannot be found."""
-    with anyio.move_on_after(FIND_TOPIC), suppress(KafkaError):
-        return sorted(await producer.partitions_for(topic))
-    return ()
+            group.start_soon(lane.send, some, outcomes, arrived)
+        return bool(partitions)
 
 
 def _java_hash(key: bytes) -> int:
