@@ -33,12 +33,10 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import ClassVar, Literal
 from urllib.parse import SplitResult, unquote, urlsplit
 
-import anyio
-import anyio.to_thread
 import msgspec
 from yarl import URL
 
-from router import Batch, ConfigError, Deliver, Event, Reject, Retry, Secret, Sink
+from router import Batch, ConfigError, Deliver, Event, Reject, Retry, Secret, Sink, Threads
 from router.units import Duration
 from router_plugins.failures import raise_for
 from router_plugins.http_client import NoAnswerError, Post, Requests, posting, trusted
@@ -106,7 +104,7 @@ class Webhook(Sink, frozen=True, kw_only=True):
     async def open(self) -> AsyncGenerator[Deliver]:
         """Keep connections open between requests."""
         requests = _Requests(self)
-        tls = await anyio.to_thread.run_sync(trusted) if requests.url.scheme == "https" else None
+        tls = await Threads().run(trusted) if requests.url.scheme == "https" else None
         proxy = None if self.proxy is None else URL(str(self.proxy))
         denied = _networks(self.deny)
         async with posting(

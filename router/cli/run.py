@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
@@ -13,6 +14,7 @@ from typing import Annotated, Any
 
 import anyio
 import typer
+from anyio import to_thread
 from anyio.streams.memory import MemoryObjectSendStream
 
 from router import service
@@ -54,6 +56,7 @@ def run(
 
 
 async def _run(config: Config, path: Path, front: Sequence[str], force: Force) -> None:
+    to_thread.current_default_thread_limiter().total_tokens = math.inf  # sinks that block bound themselves, alone
     stop = anyio.Event()
     again = partial(load, path, os.environ)
     send, receive = anyio.create_memory_object_stream[None](1)
