@@ -30,7 +30,7 @@ from router_plugins.mns.http import Answer, Front, Limits, Route, refusal
 from router_plugins.mns.reception import Reception
 from router_plugins.mns.topics import WantedTopics
 from router_plugins.mns.verification import Judge, Judging, KeySource, Verdict
-from router_plugins.resolver import connector
+from router_plugins.resolver import Connector
 
 GRACE = 3.0
 """Seconds that pushes which are here already have to become safe and be answered, once the source is stopped."""
@@ -137,7 +137,7 @@ class MnsPush(Source, frozen=True, kw_only=True):
         complain = Complaints(count, "push refused")
         paths = [self.path] if self.eventbridge is None else [self.path, self.eventbridge.here]
         front = Front(self._limits(), posts_to(*paths), complain)
-        async with aiohttp.ClientSession(connector=connector(), cookie_jar=aiohttp.DummyCookieJar()) as session:
+        async with aiohttp.ClientSession(connector=Connector(), cookie_jar=aiohttp.DummyCookieJar()) as session:
             certificates = Certificates(session)
             callers = Callers(self.allow, self.trusted_proxies) if self.allow else None
             reception = Reception(front, self._judge(certificates), certificates, emit, complain, callers)
