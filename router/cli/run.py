@@ -18,6 +18,7 @@ from anyio import to_thread
 from anyio.streams.memory import MemoryObjectSendStream
 
 from router import service
+from router.cli.descriptors import raise_limit
 from router.cli.force import Force
 from router.cli.logs import configure, take_all
 from router.cli.loop import Loop
@@ -49,6 +50,7 @@ def run(
     if accept_loss:
         loaded.journal.accept_loss(Path(loaded.state))
     front = (*FRONT, log_level)
+    raise_limit()
     gc.freeze()  # what was imported stays: to look through it for garbage would stop the loop for a tenth of a second
     force = Force()
     anyio.run(_run, loaded, config, front, force, backend_options={"loop_factory": Loop})
