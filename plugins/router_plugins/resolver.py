@@ -50,7 +50,8 @@ class Connector(aiohttp.TCPConnector):
     """
 
     def __init__(self, max_age: float = MAX_AGE, **options: Any) -> None:
-        super().__init__(resolver=Resolver(max_age), use_dns_cache=False, **options)
+        resolver = Resolver(max_age)
+        super().__init__(resolver=resolver, use_dns_cache=False, **options)  # pyright: ignore[reportUnknownMemberType]
         self._max_age = max_age
         self._born: WeakKeyDictionary[object, float] = WeakKeyDictionary()
 
