@@ -9,6 +9,7 @@ that it had last are used (RFC 8767): an outage of the name servers is none of t
 
 from __future__ import annotations
 
+import math
 import socket
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -37,7 +38,9 @@ _Name: TypeAlias = tuple[str, int, int]
 class Names:
     """What is known of the names of one destination; make it inside a running loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, fresh: float = math.inf) -> None:
+        """Use what was found for so many seconds, `FRESH` at most."""
+        self._fresh = min(fresh, FRESH)
         self._threads = Threads(AT_ONCE)
         self._under_way: dict[_Name, tuple[Callable[[], Coroutine[Any, Any, Addresses]], float]] = {}
         """What gives the addresses when they are found, and when it was begun, on the monotonic clock."""
@@ -58,7 +61,7 @@ class Names:
         except socket.gaierror as error:
             if not last or error.errno != socket.EAI_AGAIN:
                 raise
-        self._found[name] = last, time.monotonic() + FRESH
+        self._found[name] = last, time.monotonic() + self._fresh
         return last
 
     async def _ask(self, name: _Name) -> Addresses:

@@ -30,7 +30,7 @@ from router_plugins.line_file import open_lines
 from router_plugins.overlap import Lacking, Overlap
 from router_plugins.trail import CURRENT, key
 
-IDLE = 10.0
+IDLE = 5.0
 """Seconds after which a file is closed that nothing is written to."""
 REMINDER = 3600.0
 """Seconds after which it is noted again which file a path leads to, since what is old is forgotten."""

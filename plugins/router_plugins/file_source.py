@@ -9,15 +9,15 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 import anyio
 import msgspec
 import structlog
-from anyio import to_thread
 
-from router import ConfigError, Count, Duration, Emit, Message, Retry, Size, Source
+from router import ConfigError, Count, Duration, Emit, Message, Retry, Size, Source, Threads
 from router.lines import body_of
 
 READ = 2**18
@@ -65,33 +65,34 @@ class FileSource(Source, frozen=True, kw_only=True):
 
     async def run(self, emit: Emit, ready: Callable[[], None], count: Count) -> None:
         """Hand the lines in until cancelled; raises `OSError` for a file that cannot be read."""
+        threads = Threads()
         while True:
-            reading = await self._opened()
+            reading = await self._opened(threads)
             try:
                 ready()
-                await self._read(reading, emit, count)
+                await self._read(reading, threads, emit, count)
             finally:
-                reading.close()
+                threads.begin(reading.close)
             if not self.follow:
                 _log.info("the whole file is read", path=self.path, bytes=reading.offset)
                 await anyio.sleep_forever()
 
-    async def _opened(self) -> _Reading:
+    async def _opened(self, threads: Threads) -> _Reading:
         """Open the file where it was left; one that is followed may yet have to come."""
         while True:
             try:
-                return await to_thread.run_sync(_Reading, Path(self.path), self.max_line)
+                return await threads.run(partial(_Reading, Path(self.path), self.max_line))
             except FileNotFoundError:
                 if not self.follow:
                     raise
             await anyio.sleep(self.look)
 
-    async def _read(self, reading: _Reading, emit: Emit, count: Count) -> None:
+    async def _read(self, reading: _Reading, threads: Threads, emit: Emit, count: Count) -> None:
         """Hand in what there is, to the end; of a file that is followed, until another one is in its place."""
         kept, left = time.monotonic(), False
         attributes = {"file": self.path}
         while True:
-            lines = await to_thread.run_sync(reading.lines, not self.follow)
+            lines = await threads.run(partial(reading.lines, not self.follow))
             if lines:
                 now = time.time()
                 await _handed_in(emit, [Message(body_of(line), now, attributes) for line in lines if line])
@@ -100,12 +101,12 @@ class FileSource(Source, frozen=True, kw_only=True):
                 _log.error("a line is too long and was passed over", path=self.path, offset=offset, limit=self.max_line)
             at_end = not lines and not reading.more
             if reading.moved and (at_end or time.monotonic() - kept > KEEP):
-                await to_thread.run_sync(reading.keep)
+                await threads.run(reading.keep)
                 kept = time.monotonic()
             if at_end:
                 if left or not self.follow:
                     return
-                left = await to_thread.run_sync(reading.replaced)  # then what came before that is read, too
+                left = await threads.run(reading.replaced)  # then what came before that is read, too
                 await anyio.sleep(0 if left else self.look)
 
 

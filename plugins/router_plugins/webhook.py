@@ -33,12 +33,10 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import ClassVar, Literal
 from urllib.parse import SplitResult, unquote, urlsplit
 
-import anyio
-import anyio.to_thread
 import msgspec
 from yarl import URL
 
-from router import Batch, ConfigError, Deliver, Event, Reject, Retry, Secret, Sink
+from router import Batch, ConfigError, Deliver, Event, Reject, Retry, Secret, Sink, Threads
 from router.units import Duration
 from router_plugins.failures import raise_for
 from router_plugins.http_client import NoAnswerError, Post, Requests, posting, trusted
@@ -69,6 +67,9 @@ class Webhook(Sink, frozen=True, kw_only=True):
     """Sent along, such as Authorization."""
     timeout: Duration = 30.0
     """Seconds for one request, from connecting to the end of the answer's head."""
+    max_age: Duration = 60.0
+    """Seconds after which a connection is not used for another request: so a name that leads elsewhere by then is
+    followed, also while there is always something to send."""
     form: Literal["json", "raw"] = "json"
     statuses: Statuses = Statuses()
     """What answers mean, where that is not as usual: `{delivered: [409], retry: [], reject: [404], hold: [4xx]}`."""
@@ -88,8 +89,9 @@ class Webhook(Sink, frozen=True, kw_only=True):
         list(_keys(self))
         self.statuses.check()
         _networks(self.deny)
-        if self.timeout <= 0:
-            raise ConfigError("timeout", "must be more than 0")
+        for field in ("timeout", "max_age"):
+            if getattr(self, field) <= 0:
+                raise ConfigError(field, "must be more than 0")
         for name, value in self.headers.items():
             if not _TOKEN.fullmatch(name):
                 raise ConfigError("headers", f"{name!r} is no name of a header")
@@ -106,11 +108,17 @@ class Webhook(Sink, frozen=True, kw_only=True):
     async def open(self) -> AsyncGenerator[Deliver]:
         """Keep connections open between requests."""
         requests = _Requests(self)
-        tls = await anyio.to_thread.run_sync(trusted) if requests.url.scheme == "https" else None
+        tls = await Threads().run(trusted) if requests.url.scheme == "https" else None
         proxy = None if self.proxy is None else URL(str(self.proxy))
         denied = _networks(self.deny)
         async with posting(
-            requests.requests, self.timeout, tls=tls, proxy=proxy, wanted=_WANTED, denied=denied
+            requests.requests,
+            self.timeout,
+            tls=tls,
+            proxy=proxy,
+            wanted=_WANTED,
+            denied=denied,
+            max_age=self.max_age,
         ) as post:
 
             async def deliver(batch: Batch) -> None:

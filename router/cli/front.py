@@ -15,6 +15,7 @@ from threading import Thread
 
 import anyio
 
+from router.cli.descriptors import raise_limit
 from router.cli.logs import configure, flush, secure_streams, take_all
 from router.cli.loop import Loop
 from router.cli.watchdog import Watchdog
@@ -32,6 +33,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGHUP):  # sent to all by a terminal: the daemon says what is to be done
         signal.signal(number, signal.SIG_IGN)
     level = sys.argv[1] if len(sys.argv) > 1 else "info"
+    raise_limit()
     handle = _own_link()
     Thread(target=_end_with, args=(handle,), name="daemon's end", daemon=True).start()
     link = Link(socket.socket(fileno=handle))

@@ -1,27 +1,34 @@
-"""The event loop of the daemon: uvloop, but each name that something connects to is looked up in threads of its own.
+"""The event loop of the daemon: uvloop, but what blocks (names, and what is called in threads) stands in nobody's way.
 
 uvloop has four threads for all names, and waits for them when it ends: four names that no server answers for stop the
-connections to all others, and the daemon from ending. What the plugins here do looks names up by itself (`Names`); this
-is for the libraries that they use, as aiokafka, and for other plugins.
+connections to all others, and the daemon from ending. As many calls that hang stop all that asyncio calls in threads.
+The plugins here look names up and call by themselves (`Names`, `Threads`); this is for the libraries that they use, as
+aiokafka, and for other plugins.
 """
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import sys
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, cast
 
 import aiohappyeyeballs
 
 from router.names import Names
+from router.threads import Threads
 
 if TYPE_CHECKING or sys.platform == "win32":
-    from asyncio import SelectorEventLoop as System
+    System = asyncio.SelectorEventLoop
 else:
     from uvloop import Loop as System
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 STAGGER = 0.25
 """Seconds until another address is tried beside one that does not answer (RFC 8305)."""
@@ -35,6 +42,12 @@ class Loop(System):
     def __init__(self) -> None:
         super().__init__()
         self._names: dict[str, Names] = defaultdict(Names)
+
+    def run_in_executor(self, executor: Any, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
+        """Call a function in a thread; without an executor, in one that a call which hangs takes from nobody."""
+        if executor is not None:
+            return super().run_in_executor(executor, func, *args)
+        return self.create_task(Threads().run(partial(func, *args)))
 
     async def getaddrinfo(self, host: Any, port: Any, **options: Any) -> Any:
         """Look a name up as asyncio's loops do; what is asked for otherwise than by TCP clients is left to uvloop."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
@@ -13,9 +14,11 @@ from typing import Annotated, Any
 
 import anyio
 import typer
+from anyio import to_thread
 from anyio.streams.memory import MemoryObjectSendStream
 
 from router import service
+from router.cli.descriptors import raise_limit
 from router.cli.early import remembered
 from router.cli.force import Force
 from router.cli.logs import configure, take_all
@@ -48,6 +51,7 @@ def run(
     if accept_loss:
         loaded.journal.accept_loss(Path(loaded.state))
     front = (*FRONT, log_level)
+    raise_limit()
     gc.freeze()  # what was imported stays: to look through it for garbage would stop the loop for a tenth of a second
     force = Force()
     anyio.run(_run, loaded, config, front, force, backend_options={"loop_factory": Loop})
@@ -55,6 +59,7 @@ def run(
 
 
 async def _run(config: Config, path: Path, front: Sequence[str], force: Force) -> None:
+    to_thread.current_default_thread_limiter().total_tokens = math.inf  # sinks that block bound themselves, alone
     stop, early = anyio.Event(), remembered()
     again = partial(load, path, os.environ)
     send, receive = anyio.create_memory_object_stream[None](1)

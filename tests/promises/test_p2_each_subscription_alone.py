@@ -95,3 +95,136 @@ async def test_a_subscription_whose_pending_events_are_bounded_fills_the_journal
     assert size < 30 * 2**20
     letters = [json.loads(line) for line in listed.stdout.splitlines()]
     assert {letter["kind"] for letter in letters} == {"expired"}
+
+
+BLOCKER = """
+import time
+from anyio import to_thread
+from router import Batch, Sink
+
+class Blocker(Sink, frozen=True, kw_only=True):
+    async def deliver(self, batch: Batch) -> None:
+        await to_thread.run_sync(time.sleep, 600)
+"""
+
+
+async def test_sinks_that_block_a_thread_each_delay_nobody_else(tmp_path: Path) -> None:
+    """Plugins of which more hang than a shared pool would have threads: a file goes on, and what asks the journal."""
+    blocked = "".join(f"      s{number}: {{to: {{type: blocker}}}}\n" for number in range(45))
+    departments = f"""
+  bad:
+    accounts: ["*"]
+    subscriptions:
+{blocked}  good:
+    accounts: ["*"]
+    subscriptions:
+      file: {{to: {{type: file, path: "{{out}}/good.jsonl"}}}}
+"""
+    answered: dict[int, int] = {}
+    with running(tmp_path, departments, top=f"plugins: [{drop_in(tmp_path, 'blocker', BLOCKER)}]") as daemon:
+        await post(daemon.url, [0], answered)
+        await post(daemon.url, range(1, 401), answered)
+        await anyio.to_thread.run_sync(daemon.wait_settled, "good/file")
+        assert {int(line["env_id"]) for line in daemon.lines("good.jsonl")} == set(range(401))
+        assert daemon.verify()["ok"]
+
+
+HANGING_FILES = """
+import os, time
+from router import Sink
+
+real = os.open
+
+def hang(path, *rest, **options):
+    while "/hang" in str(path):
+        time.sleep(600)
+    return real(path, *rest, **options)
+
+os.open = hang
+
+class Hanging(Sink, frozen=True, kw_only=True):
+    pass
+"""
+
+
+async def test_files_that_hang_delay_neither_others_nor_a_stop(tmp_path: Path) -> None:
+    """As on a network disk that is away."""
+    hanging = "".join(
+        f'      s{number}: {{to: {{type: file, path: "{{out}}/hang{number}"}}}}\n' for number in range(45)
+    )
+    departments = f"""
+  bad:
+    accounts: ["*"]
+    subscriptions:
+      loads: {{to: {{type: hanging}}, match: {{region: none}}}}
+{hanging}  good:
+    accounts: ["*"]
+    subscriptions:
+      file: {{to: {{type: file, path: "{{out}}/good.jsonl"}}}}
+"""
+    answered: dict[int, int] = {}
+    top = f"plugins: [{drop_in(tmp_path, 'hanging', HANGING_FILES)}]\ngrace: 1s"
+    with running(tmp_path, departments, top=top) as daemon:
+        await post(daemon.url, range(400), answered)
+        await anyio.to_thread.run_sync(daemon.wait_settled, "good/file")
+        assert {int(line["env_id"]) for line in daemon.lines("good.jsonl")} == set(range(400))
+        assert await anyio.to_thread.run_sync(daemon.stop) == 0
+
+
+DEAD_NAMES = """
+import socket, time
+from router import Sink
+
+real = socket.getaddrinfo
+
+def look_up(host, *rest, **options):
+    while str(host).startswith("dead"):
+        time.sleep(600)
+    return real("127.0.0.1" if str(host).endswith(".example") else host, *rest, **options)
+
+socket.getaddrinfo = look_up
+
+class Names(Sink, frozen=True, kw_only=True):
+    pass
+"""
+
+
+async def test_names_that_no_server_answers_for_delay_neither_others_nor_a_stop(tmp_path: Path) -> None:
+    """Straight, through a proxy, of a queue and of a Kafka server."""
+    port, got = free_port(), list[bytes]()
+    departments = f"""
+  bad:
+    accounts: ["*"]
+    subscriptions:
+      loads: {{to: {{type: names}}, match: {{region: none}}}}
+      a: {{to: {{type: webhook, url: "http://dead1.example/"}}}}
+      b: {{to: {{type: webhook, url: "http://dead2.example/"}}}}
+      c: {{to: {{type: webhook, url: "http://here.example/", proxy: "http://dead3.example:3128"}}}}
+      d: {{to: {{type: mns_queue, endpoint: "http://dead4.example", queue: q, access_key_id: i, access_key_secret: s}}}}
+      e: {{to: {{type: kafka, servers: ["dead5.example:9092"], topic: t}}}}
+  good:
+    accounts: ["*"]
+    subscriptions:
+      hook: {{to: {{type: webhook, url: "http://here.example:{port}/"}}}}
+"""
+    answered: dict[int, int] = {}
+
+    async def take(request: web.Request) -> web.Response:
+        got.append(await request.read())
+        return web.Response(status=204, headers={"Connection": "close"})
+
+    top = f"plugins: [{drop_in(tmp_path, 'names', DEAD_NAMES)}]\ngrace: 1s"
+    with running(tmp_path, departments, top=top) as daemon:
+        async with answering(take, port=port):
+            await post(daemon.url, range(40), answered)
+            await anyio.to_thread.run_sync(daemon.wait_settled, "good/hook")
+            assert len(got) == 40
+            assert await anyio.to_thread.run_sync(daemon.stop) == 0
+
+
+def drop_in(folder: Path, name: str, program: str) -> Path:
+    """Write a plugin that the daemon loads; return the folder that it is in."""
+    drops = folder / "drops"
+    drops.mkdir()
+    (drops / f"{name}.py").write_text(program)
+    return drops

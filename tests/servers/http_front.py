@@ -11,6 +11,7 @@ from typing import Any
 
 import anyio
 
+from router_plugins.mns.callers import Callers
 from router_plugins.mns.http import Front, Limits, Request, accepted, refusal
 
 START = b"POST /n HTTP/1.1\r\nHost: x\r\n"
@@ -94,10 +95,12 @@ def route(method: bytes, target: bytes) -> Any:
 
 
 @asynccontextmanager
-async def serving(*, hold: bool = False, tls: ssl.SSLContext | None = None, **limits: Any) -> AsyncGenerator[Service]:
+async def serving(
+    *, hold: bool = False, tls: ssl.SSLContext | None = None, door: Callers | None = None, **limits: Any
+) -> AsyncGenerator[Service]:
     """Serve a front with these limits; with `hold`, answers wait for `open`."""
     counted: list[str] = []
-    front = Front(Limits(**limits), route, counted.append)
+    front = Front(Limits(**limits), route, counted.append, door)
     async with front.serve("127.0.0.1", 0, tls) as (_, port), anyio.create_task_group() as tasks:
         service = Service(port, front)
         service.counted = counted

@@ -20,6 +20,8 @@ from router_plugins.http_client.parser import Answer, AnswerParser, Limits
 
 IDLE = 15.0
 """Seconds after which an unused connection is closed."""
+MAX_AGE = 60.0
+"""Seconds after which a connection is not used for another request."""
 LOOK = 0.25
 """Seconds between two looks at the deadlines, at most."""
 FAREWELL = 2.0
@@ -29,15 +31,19 @@ FAREWELL = 2.0
 class Client:
     """Sends requests to one origin; make it with `opened`, inside a running asyncio loop. It is an `Owner`.
 
-    `patience` is in seconds, for one request from connecting to the end of the answer's head. How many requests are
-    under way is up to the caller: each has a connection of its own.
+    `patience` is in seconds, for one request from connecting to the end of the answer's head; so is `max_age`, after
+    which a connection is not used for another. How many requests are under way is up to the caller: each has a
+    connection of its own.
     """
 
-    def __init__(self, dialler: Dialler, patience: float, limits: Limits, wanted: frozenset[bytes]) -> None:
+    def __init__(
+        self, dialler: Dialler, patience: float, limits: Limits, wanted: frozenset[bytes], max_age: float
+    ) -> None:
         self._dialler = dialler
         self._patience = patience
         self._limits = limits
         self._wanted = wanted
+        self._max_age = max_age
         self._loop = asyncio.get_running_loop()
         self._connections: set[Connection] = set()
         self._idle: list[Connection] = []
@@ -47,10 +53,16 @@ class Client:
     @classmethod
     @asynccontextmanager
     async def opened(
-        cls, dialler: Dialler, patience: float, *, limits: Limits | None = None, wanted: frozenset[bytes] = frozenset()
+        cls,
+        dialler: Dialler,
+        patience: float,
+        *,
+        limits: Limits | None = None,
+        wanted: frozenset[bytes] = frozenset(),
+        max_age: float = MAX_AGE,
     ) -> AsyncGenerator[Client]:
         """Keep connections for as long as the block; answers have the `wanted` headers, named in lower case."""
-        client = cls(dialler, patience, limits or Limits(), wanted)
+        client = cls(dialler, patience, limits or Limits(), wanted, max_age)
         try:
             yield client
         finally:
@@ -96,8 +108,11 @@ class Client:
     # What the connections say.
 
     def free(self, connection: Connection) -> None:
-        """Use it again."""
-        self._idle.append(connection)
+        """Use it again, unless it is too old: its name may lead elsewhere by now."""
+        if connection.since - connection.born > self._max_age:
+            connection.close()
+        else:
+            self._idle.append(connection)
 
     def left(self, connection: Connection) -> None:
         """Forget it."""
@@ -117,7 +132,7 @@ class Client:
             if connection.busy:
                 if now >= connection.deadline:
                     connection.expire()
-            elif now - connection.since > IDLE:
+            elif now - connection.since > IDLE or now - connection.born > self._max_age:
                 connection.close()
         self._look = None
         if self._connections:

@@ -30,14 +30,14 @@ class Owner(Protocol):
 
 
 class Connection(asyncio.Protocol):
-    """The protocol of one socket. `deadline` and `since` (of its last use) are on the loop's clock."""
+    """The protocol of one socket. `deadline`, `since` (of its last use) and `born` are on the loop's clock."""
 
     _transport: asyncio.Transport
 
     def __init__(self, owner: Owner, parser: AnswerParser, loop: asyncio.AbstractEventLoop) -> None:
         self.closed = False
         self.deadline = 0.0
-        self.since = loop.time()
+        self.since = self.born = loop.time()
         self._owner = owner
         self._parser = parser
         self._loop = loop

@@ -9,6 +9,7 @@ looked at: so no name leads there, whoever answers for it.
 from __future__ import annotations
 
 import asyncio
+import math
 import ssl
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address
@@ -32,16 +33,21 @@ _connect = cast("Any", aiohappyeyeballs).start_connection  # its types are not c
 
 
 class Dialler:
-    """Connects to the host and port of a URL, but to no address in a `denied` network; `tls` is used for https."""
+    """Connects to the host and port of a URL, but to no address in a `denied` network; `tls` is used for https.
 
-    def __init__(self, url: URL, tls: ssl.SSLContext | None, denied: Sequence[Network] = ()) -> None:
+    What a name leads to is used for so many seconds (`fresh`), or less.
+    """
+
+    def __init__(
+        self, url: URL, tls: ssl.SSLContext | None, denied: Sequence[Network] = (), fresh: float = math.inf
+    ) -> None:
         assert url.raw_host is not None
         assert url.port is not None
         self._host = url.raw_host
         self._port = url.port
         self._tls = tls if url.scheme == "https" else None
         self._denied = denied
-        self._names = Names()
+        self._names = Names(fresh)
 
     async def dial(self, factory: Callable[[], Connection]) -> Connection:
         """Open a connection; raises `OSError` (`ssl.SSLError` and `socket.gaierror` are such)."""

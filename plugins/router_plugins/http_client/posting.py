@@ -9,7 +9,7 @@ from typing import Any
 
 from yarl import URL
 
-from router_plugins.http_client.client import Client
+from router_plugins.http_client.client import MAX_AGE, Client
 from router_plugins.http_client.dialling import Dialler, Network
 from router_plugins.http_client.parser import Answer, Limits
 from router_plugins.http_client.proxied import Proxied
@@ -29,19 +29,23 @@ async def posting(
     limits: Limits | None = None,
     wanted: frozenset[bytes] = frozenset(),
     denied: Sequence[Network] = (),
+    max_age: float = MAX_AGE,
 ) -> AsyncGenerator[Post]:
     """Keep connections for as long as the block.
 
     `patience` is in seconds, from connecting to the end of the answer's head; answers have the `wanted` headers, named
     in lower case; `tls` is used for https, also through a `proxy`, which is an http URL. No address in a `denied`
-    network is connected to; where there is a proxy, that is up to the proxy.
+    network is connected to; where there is a proxy, that is up to the proxy. A connection that is `max_age` seconds old
+    is not used for another request, and names are looked up again.
     """
     bounds = limits or Limits()
     if proxy is not None:
-        async with Proxied.opened(requests, proxy, patience, tls=tls, limits=bounds, wanted=wanted) as proxied:
+        through = Proxied.opened(requests, proxy, patience, tls=tls, limits=bounds, wanted=wanted, max_age=max_age)
+        async with through as proxied:
             yield proxied.post
         return
-    async with Client.opened(Dialler(requests.url, tls, denied), patience, limits=bounds, wanted=wanted) as client:
+    dialler = Dialler(requests.url, tls, denied, max_age)
+    async with Client.opened(dialler, patience, limits=bounds, wanted=wanted, max_age=max_age) as client:
 
         def post(lines: bytes, body: bytes) -> Coroutine[Any, Any, Answer]:
             return client.post(requests.render(lines, body))

@@ -31,7 +31,7 @@ from router_plugins.http_client.connection import DRAIN
 from router_plugins.http_client.errors import LostError, NoAnswerError, lost, no_connection
 from router_plugins.http_client.parser import Answer, Limits
 from router_plugins.http_client.request import Requests, basic
-from router_plugins.resolver import Resolver
+from router_plugins.resolver import Connector
 
 _MAX_HEADERS = 128
 _LARGE = 2**20
@@ -71,10 +71,10 @@ class Proxied:
     @asynccontextmanager
     async def opened(
         cls, requests: Requests, proxy: URL, patience: float, *,
-        tls: ssl.SSLContext | None, limits: Limits, wanted: frozenset[bytes],
+        tls: ssl.SSLContext | None, limits: Limits, wanted: frozenset[bytes], max_age: float,
     ) -> AsyncGenerator[Proxied]:  # fmt: skip
         """Keep connections for as long as the block; `patience` and `wanted` are as for `Client`."""
-        async with _session(tls, limits, keep=True) as kept, _session(tls, limits, keep=False) as fresh:
+        async with _session(tls, limits, max_age) as kept, _session(tls, limits, 0.0) as fresh:
             yield cls(kept, fresh, requests, proxy, patience, limits, wanted)
 
     async def post(self, lines: bytes, body: bytes) -> Answer:
@@ -134,7 +134,7 @@ class Proxied:
         return Answer(response.status, headers, body)
 
 
-class _Connector(aiohttp.TCPConnector):
+class _Connector(Connector):
     """Keeps connections, and closes those on which something came while nothing was asked."""
 
     async def _get(self, key: Any, traces: Any) -> Any:
@@ -146,10 +146,10 @@ class _Connector(aiohttp.TCPConnector):
         return None
 
 
-def _session(tls: ssl.SSLContext | None, limits: Limits, *, keep: bool) -> aiohttp.ClientSession:
-    """Return a session that has no opinion of its own; one that does not `keep` makes a connection for each request."""
-    reuse: dict[str, Any] = {"keepalive_timeout": client.IDLE} if keep else {"force_close": True}
-    connector = _Connector(limit=0, ssl=tls or True, resolver=Resolver(), use_dns_cache=False, **reuse)
+def _session(tls: ssl.SSLContext | None, limits: Limits, max_age: float) -> aiohttp.ClientSession:
+    """Return a session that has no opinion of its own; without a `max_age` it makes a connection for each request."""
+    reuse: dict[str, Any] = {"keepalive_timeout": client.IDLE} if max_age else {"force_close": True}
+    connector = _Connector(max_age, limit=0, ssl=tls or True, **reuse)
     traced = aiohttp.TraceConfig()
     traced.on_connection_reuseconn.append(_note_reuse)
     return aiohttp.ClientSession(

@@ -16,6 +16,18 @@ class Callers:
         self._allowed = [ip_network(text) for text in allow]
         self._trusted = [ip_network(text) for text in trusted_proxies]
 
+    def turns_away(self, peer: str) -> bool:
+        """Say whether the socket's other end is neither allowed nor a proxy that may speak for somebody who is."""
+        return bool(self._allowed) and not self.admit(peer, "") and not self.is_proxy(peer)
+
+    def is_proxy(self, peer: str) -> bool:
+        """Say whether the socket's other end is a trusted proxy."""
+        try:
+            client = _address(peer)
+        except ValueError:
+            return False
+        return any(client in network for network in self._trusted)
+
     def admit(self, peer: str, forwarded: str) -> bool:
         """Say whether the client is allowed: the nearest address that is no trusted proxy's.
 

@@ -21,7 +21,7 @@ from router_plugins.mns.errors import MnsAnswerError, MnsError, MnsUnreachableEr
 from router_plugins.mns.pace import Pace
 from router_plugins.mns.signing import authorization_v4, content_md5, sign_v2, sign_v4
 from router_plugins.mns.wire import Fault, MnsMessage
-from router_plugins.resolver import connector
+from router_plugins.resolver import Connector
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -211,7 +211,7 @@ async def open_queue(
 
     Where a `region` is given, requests are signed after version 4 for it, else after version 2 (PROTOCOL 1.3, 1.4).
     """
-    connecting = connector(limit=0)  # each poller keeps a connection busy for as long as it polls
+    connecting = Connector(limit=0)  # each poller keeps a connection busy for as long as it polls
     async with aiohttp.ClientSession(connector=connecting, cookie_jar=aiohttp.DummyCookieJar()) as session:
         yield QueueClient(session, endpoint, queue, keys, retries or Retries(), region)
 

@@ -20,7 +20,7 @@ import structlog
 from router import Secret
 from router_plugins.mns.complaints import Complaints
 from router_plugins.mns.credentials import Credentials, CredentialsError, Document, document_of
-from router_plugins.resolver import connector
+from router_plugins.resolver import Connector
 
 AHEAD = 900.0
 """Seconds before the expiration at which a key is renewed; half of its lifetime, where that is less."""
@@ -69,7 +69,7 @@ class CredentialsUri:
         """Renew the key for ever; call `fetched` after the first try, whatever came of it."""
         failures = 0
         jar = aiohttp.DummyCookieJar()
-        async with aiohttp.ClientSession(connector=connector(), cookie_jar=jar, timeout=_TIMEOUT) as session:
+        async with aiohttp.ClientSession(connector=Connector(), cookie_jar=jar, timeout=_TIMEOUT) as session:
             while True:
                 try:
                     self._take(await self._fetch(session))

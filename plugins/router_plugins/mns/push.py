@@ -30,7 +30,7 @@ from router_plugins.mns.http import Answer, Front, Limits, Route, refusal
 from router_plugins.mns.reception import Reception
 from router_plugins.mns.topics import WantedTopics
 from router_plugins.mns.verification import Judge, Judging, KeySource, Verdict
-from router_plugins.resolver import connector
+from router_plugins.resolver import Connector
 
 GRACE = 3.0
 """Seconds that pushes which are here already have to become safe and be answered, once the source is stopped."""
@@ -53,7 +53,7 @@ class MnsPush(Source, frozen=True, kw_only=True):
     A push is taken if its signature, its Date, its body's MD5 and its topic are right; else it gets 403. Counts:
     `bad_signature`, `body_mismatch`, `stale`, `wrong_certificate_url`, `no_certificate`, `wrong_topic`,
     `wrong_address`, `wrong_token`, `unavailable`, and of the HTTP layer `bad_request`, `unknown_path`, `too_large`,
-    `slow_sender`, `overloaded`, `too_many_connections`, `bad_handshake`.
+    `slow_sender`, `overloaded`, `too_many_connections`, `too_many_of_address`, `bad_handshake`.
     """
 
     parallel: ClassVar[bool] = True
@@ -70,7 +70,8 @@ class MnsPush(Source, frozen=True, kw_only=True):
     signed_path: str = ""
     """The path that the service pushes to, where a proxy on the way changes it: signatures cover that one."""
     allow: tuple[str, ...] = ()
-    """Networks that pushes are taken from (`47.90.0.0/16`); empty: all."""
+    """Networks that pushes are taken from (`47.90.0.0/16`); empty: all. Whoever else connects is cut off, unless it is
+    a trusted proxy: then each request is judged."""
     trusted_proxies: tuple[str, ...] = ()
     """Networks of the proxies whose `X-Forwarded-For` is believed; of all others it is ignored."""
     verify: bool = True
@@ -90,7 +91,10 @@ class MnsPush(Source, frozen=True, kw_only=True):
     idle_timeout: Duration = 75.0
     """Seconds that a connection may rest between requests."""
     max_connections: Annotated[int, msgspec.Meta(gt=0)] = 1024
-    """Connections at once, with those in a TLS handshake; more are told 503 and closed."""
+    """Connections at once, with those in a TLS handshake; more are told 503 and closed. All listeners of a process have
+    half of its descriptors at most."""
+    max_per_address: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """Connections of one address at once, which trusted proxies may exceed; more are closed. 0: no limit."""
     max_unanswered: Size = 32 * 1024 * 1024
     """Bytes that may wait to become safe; from half of it on clients are slowed down, beyond they get 503."""
     tls: Tls | None = None
@@ -136,11 +140,12 @@ class MnsPush(Source, frozen=True, kw_only=True):
         """Take pushes until the block ends; yield the address, with the real port."""
         complain = Complaints(count, "push refused")
         paths = [self.path] if self.eventbridge is None else [self.path, self.eventbridge.here]
-        front = Front(self._limits(), posts_to(*paths), complain)
-        async with aiohttp.ClientSession(connector=connector(), cookie_jar=aiohttp.DummyCookieJar()) as session:
+        callers = Callers(self.allow, self.trusted_proxies)
+        front = Front(self._limits(), posts_to(*paths), complain, callers)
+        async with aiohttp.ClientSession(connector=Connector(), cookie_jar=aiohttp.DummyCookieJar()) as session:
             certificates = Certificates(session)
-            callers = Callers(self.allow, self.trusted_proxies) if self.allow else None
-            reception = Reception(front, self._judge(certificates), certificates, emit, complain, callers)
+            checked = callers if self.allow else None
+            reception = Reception(front, self._judge(certificates), certificates, emit, complain, checked)
             front.check = reception.admit
             scope = anyio.CancelScope(shield=True)
             async with (
@@ -157,7 +162,8 @@ class MnsPush(Source, frozen=True, kw_only=True):
     def divided(self, processes: int) -> Self:
         """Let each process have its part of the connections, and of what may wait."""
         connections, waiting = ceil(self.max_connections / processes), ceil(self.max_unanswered / processes)
-        return replace(self, max_connections=connections, max_unanswered=waiting)
+        each = ceil(self.max_per_address / processes)
+        return replace(self, max_connections=connections, max_unanswered=waiting, max_per_address=each)
 
     def _warn(self) -> None:
         if not self.verify:
@@ -183,6 +189,7 @@ class MnsPush(Source, frozen=True, kw_only=True):
             body_timeout=self.body_timeout,
             idle_timeout=self.idle_timeout,
             max_connections=self.max_connections,
+            max_per_address=self.max_per_address,
             max_unanswered=self.max_unanswered,
         )
 

@@ -16,7 +16,7 @@ import trustme
 from servers.scripted_http import NOTHING, OK, Peer, Server, Serving, always, says, until
 from yarl import URL
 
-from router_plugins.http_client import Client, Dialler, NoAnswerError, Requests
+from router_plugins.http_client import Client, Dialler, NoAnswerError, Requests, posting
 
 pytestmark = pytest.mark.anyio
 
@@ -187,6 +187,34 @@ async def test_a_name_that_comes_to_lead_into_a_denied_network_is_not_followed(m
                 await opened.post(REQUEST)
             assert (await opened.post(REQUEST)).status == 200
     assert server.connections == 2
+
+
+@pytest.mark.parametrize("proxied", [False, True])
+async def test_a_name_that_moved_is_followed_while_there_is_always_something_to_send(
+    monkeypatch: pytest.MonkeyPatch, *, proxied: bool
+) -> None:
+    """The name of the destination, or that of the proxy."""
+    ends = [Server(always, None), Server(always, None)]
+    async with ends[0].running(), ends[1].running():
+        names = Names([ends[0].port])
+        monkeypatch.setattr(socket, "getaddrinfo", names)
+        proxy = URL("http://proxy.example:3128") if proxied else None
+        requests = Requests(URL("http://hooks.example:81/"), {})
+        async with posting(requests, 5.0, proxy=proxy, max_age=0.05) as post:
+            await post(b"", b"")
+            names.found = [[ends[1].port]]
+            with anyio.fail_after(5):
+                while not ends[1].connections:
+                    await post(b"", b"")
+    assert len(names.asked) < 1000, "a connection was made for every request"
+
+
+async def test_a_connection_in_use_is_kept_until_it_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with named(always) as (server, opened):
+        monkeypatch.setattr(socket, "getaddrinfo", Names([server.port]))
+        for _ in range(50):
+            await opened.post(REQUEST)
+    assert server.connections == 1
 
 
 def closed_port() -> int:

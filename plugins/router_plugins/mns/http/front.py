@@ -15,13 +15,12 @@ import anyio
 
 from router_plugins.mns.http.answers import Answer, refusal
 from router_plugins.mns.http.connection import LINGER, Connection
+from router_plugins.mns.http.entrance import TURNED_AWAY, Door, Entrance, room
 from router_plugins.mns.http.limits import Limits
 from router_plugins.mns.http.parser import SLICE, Request, Route
 from router_plugins.mns.http.tls import listen_tls
 
 _BACKLOG = 1024
-_TURNED_AWAY = 64
-"""Connections over the limit that are told so; those beyond are cut off without a word."""
 COMPANY = 0.0002
 """Seconds that requests wait for others at most before they are taken, so that fewer commits do for them."""
 
@@ -37,10 +36,10 @@ class Front:
 
     `route` decides at once, from the request line, what is not wanted; `count` is told about everything that
     is refused here: `bad_request`, `unknown_path`, `too_large`, `slow_sender`, `overloaded`,
-    `too_many_connections`, `bad_handshake`.
+    `too_many_connections`, `too_many_of_address`, `wrong_address`, `bad_handshake`.
     """
 
-    def __init__(self, limits: Limits, route: Route, count: Callable[[str], None]) -> None:
+    def __init__(self, limits: Limits, route: Route, count: Callable[[str], None], door: Door | None = None) -> None:
         self.limits = limits
         self.route = route
         self.held = 0
@@ -49,6 +48,7 @@ class Front:
         self.check: Check | None = None
         """Asked about each request that is complete."""
         self._count = count
+        self._entrance = Entrance(limits.max_per_address, door)
         self._connections: set[Connection] = set()
         self._expected: set[Connection] = set()
         self._waiting: list[Request] = []
@@ -88,8 +88,9 @@ class Front:
                 tls = listen_tls(self, host, port, _BACKLOG, ssl, sockets)
                 address, stop = await listening.enter_async_context(tls)
                 self._stops.append(stop)
-            async with self._open():
-                yield address
+            with room(self.limits) as self.limits:
+                async with self._open():
+                    yield address
 
     def _connection(self) -> Connection:
         return Connection(self)
@@ -167,10 +168,13 @@ class Front:
 
     # What connections call, and those who make them.
 
-    def expect(self, connection: Connection) -> bool:
+    def expect(self, connection: Connection, peer: str = "") -> bool:
         """Count a connection that is not ready yet; say whether there is room for it, if only to be told 503."""
-        if len(self._connections) + len(self._expected) >= self.limits.max_connections + _TURNED_AWAY:
+        if len(self._connections) + len(self._expected) >= self.limits.max_connections + TURNED_AWAY:
             self._count("too_many_connections")
+            return False
+        if reason := self._entrance.refuses(connection, peer):
+            self._count(reason)
             return False
         self._expected.add(connection)
         if self._closing:  # it was accepted in the moment of that
@@ -181,27 +185,34 @@ class Front:
         """Expect it no longer: it has joined, or it never will."""
         if connection in self._expected:
             self._expected.discard(connection)
+            self._entrance.forget(connection)
             self._expect_no_more(connection)
             if not self._closing:
                 self._count("bad_handshake")
 
     def join(self, connection: Connection) -> Answer | None:
         """Take note of a new connection; return what to tell it where there are too many."""
+        known = connection in self._expected
         self._expected.discard(connection)
         self._connections.add(connection)
+        if not known and (reason := self._entrance.refuses(connection, connection.peer)):
+            self._count(reason)
+            connection.abort()
+            return None
         excess = len(self._connections) + len(self._expected) - self.limits.max_connections
         if excess <= 0:
             if self._closing:  # it was accepted before
                 self._dismiss(connection)
             return None
         self._count("too_many_connections")
-        if excess > _TURNED_AWAY:
+        if excess > TURNED_AWAY:
             connection.abort()
         return refusal(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections", retry_after=1)
 
     def leave(self, connection: Connection) -> None:
         """Forget a connection that is closed."""
         self._connections.discard(connection)
+        self._entrance.forget(connection)
         self.paused.discard(connection)
         self._expect_no_more(connection)
         self._left.set()

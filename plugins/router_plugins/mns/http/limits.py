@@ -25,6 +25,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     body_timeout: float = 10.0
     idle_timeout: float = 75.0
     max_connections: int = 1024
+    max_per_address: int = 0
+    """Connections of one address at once; 0: no limit."""
     max_pipelined: int = 64
     max_unanswered: int = 32 * 1024 * 1024
 

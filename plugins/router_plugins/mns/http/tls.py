@@ -78,7 +78,7 @@ async def _accept(front: Front, listener: socket.socket, context: SSLContext, ha
         while True:
             await anyio.wait_readable(listener)
             try:
-                client, _ = listener.accept()
+                client, address = listener.accept()
             except (BlockingIOError, ConnectionError):
                 continue  # another front was first, or the client was gone before its turn
             except OSError as error:
@@ -87,7 +87,7 @@ async def _accept(front: Front, listener: socket.socket, context: SSLContext, ha
                 continue
             client.setblocking(False)
             connection = Connection(front)
-            if front.expect(connection):
+            if front.expect(connection, str(address[0])):
                 handshakes.start_soon(_shake_hands, front, client, context, connection)
             else:
                 client.close()
