@@ -8,17 +8,15 @@ closing is told apart from what goes wrong in between.
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from types import TracebackType
 from typing import Any, TypeAlias, TypeGuard
 
-import anyio
 import structlog
 
 from router.books import Books
-from router.errors import Partial, Reject, Retry, RouterError, leaves, told
+from router.errors import Partial, Reject, Retry, RouterError, is_cancellation, leaves, told
 from router.event import Batch
 from router.frozen import FrozenList
 from router.journal import Change
@@ -144,8 +142,8 @@ async def _called(sink: Sink, deliver: _Call, batch: Batch, known: _Known) -> ob
     except (KeyboardInterrupt, GeneratorExit):
         raise
     except BaseException as error:
-        if not isinstance(error, Exception | SystemExit) and anyio.current_effective_deadline() == -math.inf:
-            raise  # it was cancelled; else its own or a library's cancellation came out, and nobody asked for that
+        if is_cancellation(error):
+            raise
         raise _meant(sink, error, len(batch), known) from error
 
 
