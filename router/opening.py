@@ -144,7 +144,10 @@ async def _called(sink: Sink, deliver: _Call, batch: Batch, known: _Known) -> ob
     except BaseException as error:
         if is_cancellation(error):
             raise
-        raise _meant(sink, error, len(batch), known) from error
+        meant = _meant(sink, error, len(batch), known)
+        if meant is error:
+            raise
+        raise meant from error
 
 
 class _Wrong(RouterError):
@@ -175,7 +178,8 @@ def _meant(sink: Sink, error: BaseException, size: int, known: _Known) -> Retry 
         refusals = [one for one in found if isinstance(one, Reject)]
         return Reject(told(error), refusals[0].status, hold=any(one.hold for one in refusals))
     said = f"the sink {name} does not work: {told(error)}" if isinstance(error, _Wrong) else told(error)
-    return Retry(said, _longest(found))
+    answers = [one.status for one in found if isinstance(one, Retry | Reject) and one.status is not None]
+    return Retry(said, _longest(found), answers[0] if answers else None)
 
 
 def _kind(error: BaseException) -> tuple[object, ...]:
