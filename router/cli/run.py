@@ -49,8 +49,10 @@ def run(
     front = (*FRONT, log_level)
     gc.freeze()  # what was imported stays: to look through it for garbage would stop the loop for a tenth of a second
     force = Force()
-    anyio.run(_run, loaded, config, front, force, backend_options={"loop_factory": Loop})
-    force.disarm()
+    try:
+        anyio.run(_run, loaded, config, front, force, backend_options={"loop_factory": Loop})
+    finally:
+        force.leave()
 
 
 async def _run(config: Config, path: Path, front: Sequence[str], force: Force) -> None:
