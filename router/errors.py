@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+import anyio
+
 
 class RouterError(Exception):
     """An error of ours, meant to be shown to a user as one line."""
@@ -92,6 +94,11 @@ def leaves(error: BaseException) -> Sequence[BaseException]:
         group: BaseExceptionGroup[BaseException] = error
         return [leaf for inner in group.exceptions for leaf in leaves(inner)]
     return [error]
+
+
+def is_cancellation(error: BaseException) -> bool:
+    """Say whether an error is the end of what was cancelled: not a library's own, which nobody asked for."""
+    return not isinstance(error, Exception | SystemExit) and anyio.current_effective_deadline() == -math.inf
 
 
 def told(error: BaseException) -> str:

@@ -8,17 +8,15 @@ closing is told apart from what goes wrong in between.
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from types import TracebackType
 from typing import Any, TypeAlias, TypeGuard
 
-import anyio
 import structlog
 
 from router.books import Books
-from router.errors import Partial, Reject, Retry, RouterError, leaves, told
+from router.errors import Partial, Reject, Retry, RouterError, is_cancellation, leaves, told
 from router.event import Batch
 from router.frozen import FrozenList
 from router.journal import Change
@@ -144,9 +142,12 @@ async def _called(sink: Sink, deliver: _Call, batch: Batch, known: _Known) -> ob
     except (KeyboardInterrupt, GeneratorExit):
         raise
     except BaseException as error:
-        if not isinstance(error, Exception | SystemExit) and anyio.current_effective_deadline() == -math.inf:
-            raise  # it was cancelled; else its own or a library's cancellation came out, and nobody asked for that
-        raise _meant(sink, error, len(batch), known) from error
+        if is_cancellation(error):
+            raise
+        meant = _meant(sink, error, len(batch), known)
+        if meant is error:
+            raise
+        raise meant from error
 
 
 class _Wrong(RouterError):
@@ -177,7 +178,8 @@ def _meant(sink: Sink, error: BaseException, size: int, known: _Known) -> Retry 
         refusals = [one for one in found if isinstance(one, Reject)]
         return Reject(told(error), refusals[0].status, hold=any(one.hold for one in refusals))
     said = f"the sink {name} does not work: {told(error)}" if isinstance(error, _Wrong) else told(error)
-    return Retry(said, _longest(found))
+    answers = [one.status for one in found if isinstance(one, Retry | Reject) and one.status is not None]
+    return Retry(said, _longest(found), answers[0] if answers else None)
 
 
 def _kind(error: BaseException) -> tuple[object, ...]:

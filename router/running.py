@@ -18,7 +18,7 @@ from router.config.plan import Planned
 from router.delivery import Delivery
 from router.dispatch import Dispatch, Feed
 from router.ending import CLOSING, wait_ended
-from router.errors import RouterError, told
+from router.errors import RouterError, is_cancellation, told
 from router.fronts.crew import GRACE, LINGER, Crew
 from router.intake import Intake
 from router.journal import Partition, Progress
@@ -217,7 +217,11 @@ class Supplier:
                 await self.crew.run(partial(intake.store, self.name), Ready(self._note), self.counts)
             else:
                 await self._run_here(partial(intake.emit, self.name))
-        except Exception as error:
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:
+            if is_cancellation(error):
+                raise
             if must_start and not self._started:
                 raise RouterError(f"sources.{self.name}: {told(error)}") from error
             self._ready = False

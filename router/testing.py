@@ -161,6 +161,14 @@ class SinkSuite:
         assert {event.id for event in events} == set(arrived), arrived
         assert arrived[-len(events) :] == [event.id for event in events] or len(arrived) == len(events), arrived
 
+    async def test_events_are_left_as_they_are(self, destination: Destination) -> None:
+        """A batch and its events belong to all subscriptions; one that `reads_only` is trusted with that."""
+        sink = destination.sink
+        events, before = make_events(min(sink.batch, 4)), make_events(min(sink.batch, 4))
+        async with sink.open() as deliver:
+            await _deliver_until_it_works(deliver, events)
+        assert [msgspec.structs.replace(event, encoded=None) for event in events] == before
+
     async def test_closing_leaves_nothing_open(self, destination: Destination) -> None:
         """After the block no file or connection of the sink is left, also when it ends by an error."""
         before = _descriptors()

@@ -20,6 +20,7 @@ import structlog
 from router.cli.logs import flush
 from router.cli.watchdog import Watchdog
 from router.ending import CLOSING, COMMIT, Ending
+from router.outlet import LAST
 
 HUNG = 70
 """The exit code of a daemon that had to be ended because something in it did not end (EX_SOFTWARE of sysexits.h)."""
@@ -41,7 +42,7 @@ class Force:
     """Ends the process when it is told to end and does not."""
 
     def __init__(self) -> None:
-        self.ending = Ending(self._leave)
+        self.ending = Ending(self.leave)
         self._watchdog: Watchdog | None = None
         self._asked = 0
         self._timer: threading.Timer | None = None
@@ -59,12 +60,6 @@ class Force:
         finally:
             self._watchdog.stop()
 
-    def disarm(self) -> None:
-        """Leave the process to itself, which has come to its end."""
-        if self._timer:
-            self._timer.cancel()
-        faulthandler.cancel_dump_traceback_later()
-
     def _count(self, _number: int, frame: FrameType | None) -> None:
         self._asked += 1
         if self._asked == 1:
@@ -74,7 +69,8 @@ class Force:
         else:
             self._arm(AT_ONCE)
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
+        """See to it that the process ends soon, also where a thread of a plugin's does not, which Python waits for."""
         self._arm(LEAVING)
 
     def _arm(self, seconds: float) -> None:
@@ -89,7 +85,9 @@ class Force:
     def _end(self, frame: FrameType | None = None) -> None:
         """End the process now, and say what held it, at this frame."""
         faulthandler.dump_traceback_later(BACKSTOP, exit=True, file=self._null)
-        found = self._watchdog.culprit(frame) if self._watchdog else {}
-        log.error("something does not end: the process is ended without it", **found)
-        flush(1.0)
-        os._exit(HUNG)
+        try:
+            found = self._watchdog.culprit(frame) if self._watchdog else {}
+            log.error("something does not end: the process is ended without it", **found)
+            flush(LAST)
+        finally:
+            os._exit(HUNG)

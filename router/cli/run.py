@@ -54,8 +54,10 @@ def run(
     raise_limit()
     gc.freeze()  # what was imported stays: to look through it for garbage would stop the loop for a tenth of a second
     force = Force()
-    anyio.run(_run, loaded, config, front, force, backend_options={"loop_factory": Loop})
-    force.disarm()
+    try:
+        anyio.run(_run, loaded, config, front, force, backend_options={"loop_factory": Loop})
+    finally:
+        force.leave()
 
 
 async def _run(config: Config, path: Path, front: Sequence[str], force: Force) -> None:

@@ -13,7 +13,7 @@ import anyio
 import structlog
 
 from router import plugin
-from router.errors import Retry, told
+from router.errors import Retry, is_cancellation, told
 from router.event import Event, Message
 from router.fronts.link import Link
 from router.fronts.pulse import BEAT
@@ -87,7 +87,11 @@ class Front:
             with self._scope:
                 await self._source.run_on(sockets, self._emit, plugin.Ready(self._note), self._count)
                 return "the source ended by itself"
-        except Exception as error:
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:
+            if is_cancellation(error):
+                raise
             log.exception("source failed", source=self._name, error=told(error))
             return told(error)
         return ""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, cast
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from router.intake import Intake
@@ -86,4 +88,29 @@ async def test_a_sources_last_error_says_what_was_at_fault_and_when_and_goes_whe
                 await anyio.sleep(0.01)
         assert supplier.error is None
         assert supplier.last_error == ""
+        await supplier.stop()
+
+
+class Leaves(Source, frozen=True, kw_only=True):
+    """Raises what ends a process, or a task."""
+
+    error: type[BaseException]
+
+    async def run(self, emit: Emit, ready: Callable[[], None], count: Count) -> None:
+        ready()
+        await anyio.lowlevel.checkpoint()
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [SystemExit, asyncio.CancelledError])
+async def test_a_source_that_raises_what_ends_a_process_or_a_task_is_started_again(error: type[BaseException]) -> None:
+    supplier = Supplier("s", Leaves(error=error), None, None)
+    intake = Intake(cast("Any", None), cast("Any", None))  # nothing comes in
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(lambda: supplier.run(intake, must_start=False))
+        with anyio.fail_after(10):
+            while not supplier.error:
+                await anyio.sleep(0.01)
+        assert supplier.error.text == error.__name__
+        assert not supplier.ended.is_set()
         await supplier.stop()

@@ -19,8 +19,10 @@ from servers.daemon import Daemon, text
 from servers.patience import answers, push, wait
 
 STUCK = """
+import time
 from contextlib import asynccontextmanager
 import anyio
+import anyio.to_thread
 from router import Sink
 
 class Stuck(Sink, frozen=True, kw_only=True):
@@ -38,6 +40,8 @@ class Stuck(Sink, frozen=True, kw_only=True):
                     pass
 
     async def deliver(self, batch):
+        if self.how == "thread":
+            await anyio.to_thread.run_sync(time.sleep, 600, abandon_on_cancel=True)
         while self.how == "deliver":
             try:
                 await anyio.sleep(1)
@@ -123,7 +127,9 @@ def holding(how: str) -> str:
     return f'      odd: {{steps: [{{type: holds, how: {how}}}], to: {{type: file, path: "{{out}}/odd.jsonl"}}}}\n'
 
 
-@pytest.mark.parametrize(("how", "times"), [("deliver", 1), ("deliver", 2), ("close", 2)])
+@pytest.mark.parametrize(
+    ("how", "times"), [pytest.param("deliver", 1, marks=pytest.mark.slow), ("deliver", 2), ("close", 2), ("thread", 1)]
+)
 def test_a_sink_that_swallows_its_cancellation_does_not_keep_the_daemon(tmp_path: Path, how: str, times: int) -> None:
     """Neither of two signals, nor one after the grace; what was delivered is committed, and it is named."""
     with daemon_with(tmp_path, stuck(how)) as daemon:
@@ -133,7 +139,7 @@ def test_a_sink_that_swallows_its_cancellation_does_not_keep_the_daemon(tmp_path
         assert code == 70
         assert seconds < (30 if times == 1 else 10)
         assert said(daemon, "something does not end")
-        if times == 1:
+        if (how, times) == ("deliver", 1):
             [line] = said(daemon, "left behind")
             assert (line["subscription"], line["plugin"]) == ("a/odd", "Stuck")
         verified = daemon.verify()
@@ -165,7 +171,7 @@ def push_and_leave(daemon: Daemon) -> None:
         time.sleep(2)
 
 
-@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("times", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_source_that_swallows_its_cancellation_does_not_keep_the_daemon(tmp_path: Path, times: int) -> None:
     with daemon_with(tmp_path, "", source="  odd: {type: clings}\n") as daemon:
         push(daemon, range(5))
@@ -242,3 +248,31 @@ def runs(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+ONCE = """
+import asyncio, re, sys
+from router.cli import force
+force.ABOUT = force.BACKSTOP = 1.0
+async def main():
+    ending = force.Force()
+    with ending.watching():
+        print("ready", flush=True)
+        await asyncio.sleep(0.2)
+        if sys.argv[1] == "loop":
+            while True:
+                pass
+        re.match("(a+)+$", "a" * 60 + "b")
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize(("how", "code"), [("loop", 70), ("regex", 1)])
+def test_one_signal_ends_a_held_loop_after_the_grace_also_where_no_other_thread_can_run(how: str, code: int) -> None:
+    process = subprocess.Popen([sys.executable, "-c", ONCE, how], stdout=subprocess.PIPE)
+    assert process.stdout
+    with process.stdout as told:
+        assert told.readline() == b"ready\n"
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == code
