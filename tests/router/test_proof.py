@@ -14,8 +14,8 @@ import msgspec
 import pytest
 from anyio import to_thread
 from msgspec.structs import replace
-from servers.daemon import running
-from servers.fronts import wait_gone, wait_ready
+from servers.daemon import Daemon, running
+from servers.fronts import wait, wait_gone, wait_ready
 from servers.hostile import TRICKS, Hostile, Word
 
 from router import Decoder, Event, Message
@@ -123,7 +123,7 @@ async def test_neighbours_of_hostile_events_arrive_and_a_restart_works(tmp_path:
     good = [b"good: %d" % number for number in range(40)]
     bodies = [body for pair in zip(good, [*(trick + b": 1" for trick in TRICKS), *good], strict=False) for body in pair]
     with running(tmp_path, DEPARTMENTS, top=DROP_INS, push=f"workers: {workers}") as daemon:
-        pids = await to_thread.run_sync(wait_ready, daemon)
+        pids = await to_thread.run_sync(_wait_ready, daemon)
         async with aiohttp.ClientSession() as session, anyio.create_task_group() as tasks:
             for start in range(0, len(bodies), 8):
                 tasks.start_soon(_post_all, session, daemon.url, bodies[start : start + 8])
@@ -131,7 +131,7 @@ async def test_neighbours_of_hostile_events_arrive_and_a_restart_works(tmp_path:
         daemon.kill()
         await to_thread.run_sync(wait_gone, pids)
         await to_thread.run_sync(daemon.start)
-        await to_thread.run_sync(wait_ready, daemon)
+        await to_thread.run_sync(_wait_ready, daemon)
         async with aiohttp.ClientSession() as session:
             await _post_all(session, daemon.url, [b"list in key: again", b"good: again"])
         await to_thread.run_sync(daemon.wait_settled)
@@ -145,6 +145,20 @@ async def test_neighbours_of_hostile_events_arrive_and_a_restart_works(tmp_path:
     assert len(odd) == len(TRICKS) + 1
     assert len({line["id"] for line in arrived}) == len(arrived) == len(own) + len(odd)
     assert "Traceback" not in (tmp_path / "router.log").read_text()
+
+
+def _wait_ready(daemon: Daemon) -> list[int]:
+    """Wait for the fronts; their address is listened at before the admin's."""
+
+    def answers() -> bool:
+        try:
+            daemon.status()
+        except OSError:
+            return False
+        return True
+
+    wait(answers, "the admin API does not answer")
+    return wait_ready(daemon)
 
 
 async def _post_all(session: aiohttp.ClientSession, url: str, bodies: list[bytes]) -> None:
