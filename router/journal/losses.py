@@ -8,18 +8,14 @@ none is given twice, and nobody's books are off by them; no subscription is both
 
 from __future__ import annotations
 
-import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
-import structlog
-from msgspec.structs import replace
 
 from router.errors import ConfigError, RouterError
 from router.event import LOST
@@ -34,33 +30,10 @@ from router.journal.records import Records
 from router.journal.report import Damage
 from router.journal.salvage import is_malformed
 from router.journal.wal import Wal
+from router.journal.written import Loss, sync, write_down
 
-WRITTEN_DOWN = "journal.lost.jsonl"
 _AT_ONCE = 65_536
 """Positions in one row without contents."""
-
-log = structlog.get_logger("journal")
-
-
-class Loss(msgspec.Struct, frozen=True):
-    """What is lost: the positions from `first` to `last` (0: none that is known of), and what showed it.
-
-    `at` is in Unix seconds; `kept` is what the damaged WAL was copied to.
-    """
-
-    at: float
-    first: int
-    last: int
-    problem: str
-    kept: str = ""
-
-    @property
-    def damage(self) -> Damage:
-        """Say it as a check does."""
-        when = datetime.fromtimestamp(self.at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-        copied = f"; the damaged WAL is {self.kept}" if self.kept else ""
-        what = "lost" if self.last else "the latest progress of subscriptions is lost"
-        return Damage(self.first, self.last, f"{what}, as found at {when}: {self.problem}{copied}", repairable=False)
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -179,7 +152,7 @@ def begin(path: Path, *, mending: bool = False) -> Finding:
         raise ConfigError("state", _said(path, found), _hint(found))
     if found.problem and not found.accepted:
         kept = _copy(_beside(path, "-wal")) if found.spoilt else ""
-        _write_down(path.parent, _loss(found, kept))
+        write_down(path.parent, _loss(found, kept))
     return found
 
 
@@ -205,7 +178,7 @@ def settle(database: Database, found: Finding, state: Path) -> None:
         database.hold(max(head, found.end))
         return
     if head < found.end == found.head:
-        _write_down(state, Loss(time.time(), head, found.end - 1, "the database cannot be read to its end"))
+        write_down(state, Loss(time.time(), head, found.end - 1, "the database cannot be read to its end"))
     with database.transaction():
         for first in range(head, found.end, _AT_ONCE):
             count = min(_AT_ONCE, found.end - first)
@@ -223,7 +196,7 @@ def accept(path: Path) -> None:
     kept = [_move(_beside(path, end)) for end in ("", "-wal") if _beside(path, end).exists()]
     _beside(path, "-shm").unlink(missing_ok=True)
     loss = _loss(found, ", ".join(name for name in kept if name))
-    _write_down(path.parent, loss)
+    write_down(path.parent, loss)
     at = found.known.at if found.known else loss.at
     headfile.write(path.parent, Known(head=found.end, at=at, accepted=True))
 
@@ -231,55 +204,6 @@ def accept(path: Path) -> None:
 def _loss(found: Finding, kept: str) -> Loss:
     first, last = (found.head, found.end - 1) if found.end > found.head else (0, 0)
     return Loss(time.time(), first, last, found.problem, kept)
-
-
-def _write_down(state: Path, loss: Loss) -> None:
-    """Write it down and say it; once, also where the start that found it was broken off."""
-    said = "put the files back from a copy, if there is one" if loss.last else "events are delivered again"
-    log.error(
-        "the journal is damaged",
-        problem=loss.problem,
-        lost=f"positions {loss.first} to {loss.last}" if loss.last else "no events",
-        kept=loss.kept,
-        hint=f"{said}; `router journal check --repair` takes note",
-    )
-    before = losses(state)
-    if before and replace(before[-1], at=0.0, kept="", problem="") == replace(loss, at=0.0, kept="", problem=""):
-        return
-    with (state / WRITTEN_DOWN).open("ab") as file:
-        file.write(msgspec.json.encode(loss) + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-    _sync(state)
-
-
-def losses(state: Path) -> Sequence[Loss]:
-    """Return what is written down, and nobody has taken note of yet."""
-    try:
-        lines = (state / WRITTEN_DOWN).read_bytes().splitlines()
-    except FileNotFoundError:
-        return ()
-    found: list[Loss] = []
-    for line in lines:
-        try:
-            found.append(msgspec.json.decode(line, type=Loss))
-        except msgspec.DecodeError:
-            continue  # torn by a power cut: whoever wrote it looks, and writes, again
-    return found
-
-
-def take_note(state: Path) -> Sequence[Damage]:
-    """Put away what is written down; returns it."""
-    noted = losses(state)
-    if noted:
-        (state / WRITTEN_DOWN).rename(state / f"{WRITTEN_DOWN}.{time.time_ns()}")
-        _sync(state)
-    return [one.damage for one in noted]
-
-
-def lost_events(state: Path) -> int:
-    """Return how many events are written down as lost."""
-    return sum(one.last - one.first + 1 for one in losses(state) if one.last)
 
 
 def _beside(path: Path, end: str) -> Path:
@@ -295,8 +219,8 @@ def _copy(path: Path) -> str:
     """Copy a file aside, and wait until it is on disk; returns the copy's name."""
     aside = _aside(path)
     shutil.copy2(path, aside)
-    _sync(aside)
-    _sync(path.parent)
+    sync(aside)
+    sync(path.parent)
     return aside.name
 
 
@@ -307,13 +231,5 @@ def _move(path: Path) -> str:
         return ""
     aside = _aside(path)
     path.rename(aside)
-    _sync(path.parent)
+    sync(path.parent)
     return aside.name
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

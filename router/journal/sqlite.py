@@ -21,7 +21,7 @@ from router.journal.housekeeping import Limits
 from router.journal.inspection import SqliteInspection
 from router.journal.keeper import Keeper
 from router.journal.ledger import Ledger
-from router.journal.losses import Finding, accept, begin, look, losses, lost_events, settle, take_note
+from router.journal.losses import Finding, accept, begin, look, settle
 from router.journal.partition import SqlitePartition
 from router.journal.place import held, hold
 from router.journal.rebuild import malformed, rebuild, unopenable
@@ -29,6 +29,7 @@ from router.journal.report import CheckReport, Repair
 from router.journal.salvage import is_malformed
 from router.journal.upkeep import Identify, Upkeep
 from router.journal.writer import Writer
+from router.journal.written import losses, lost_events, take_note
 from router.units import Duration, Size
 from router.worker import Worker
 
