@@ -64,10 +64,11 @@ class Admission:
         agenda = self._agenda
         if self._reckoning.doubt.crowded:
             return agenda.take_aside()
-        if not agenda.ready and self._reckoning.doubt.asking and agenda.aside:
+        work = agenda.take_new(now)
+        if work is None and self._reckoning.doubt.asking and agenda.aside:
             work = agenda.ahead(agenda.aside[0].work.lane)  # or what is under way will say it
-        else:
-            work = agenda.take_new(now) or agenda.take_aside()
+        elif work is None:
+            work = agenda.take_aside()
         if work is None:
             return None
         if len(work.events) > 1:

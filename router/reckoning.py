@@ -26,6 +26,9 @@ FEW = 20
 WAITING = 1000
 """Events that may wait for their next try in memory; those that fail then are parked at once."""
 
+_FINE = judge(None, 1)
+"""What every call that works means."""
+
 log = structlog.get_logger("delivery")
 
 
@@ -74,7 +77,7 @@ class Reckoning:
 
     def end(self, work: Work, error: Exception | None, started: float, now: float) -> None:
         """Note a call that ended with an error, or with none."""
-        outcome = judge(error, len(work.events), self._policy.retry_after_max)
+        outcome = _FINE if error is None else judge(error, len(work.events), self._policy.retry_after_max)
         breaker, since = self._valve.breaker, self._valve.breaker.since
         late = self.doubt.is_late(started)
         suspect = self._valve.suspects(work)

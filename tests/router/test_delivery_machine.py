@@ -223,7 +223,7 @@ def test_whatever_happens_nothing_is_lost_the_books_balance_and_order_holds(
     assert took | books.letters.keys() == set(range(1, COUNT + 1)), "delivered, or a dead letter"
     done = books.progress
     assert (done.position, done.parked) == (COUNT + 1, 0)
-    assert done.state == "active"
+    assert done.state == "active" or not destination.took[-1], "held until something is taken"
     assert done.delivered + done.dead == COUNT
     if policy.ordered:
         for life in destination.took:
