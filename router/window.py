@@ -236,6 +236,7 @@ class Window:
             carried=done.carried,
             state=done.state,
             left_out=done.left_out + sum([slot.left_out for slot in slots]),
+            until=done.until,
             above=self._above(),
         )
         for slot in slots:

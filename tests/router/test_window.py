@@ -35,6 +35,16 @@ def test_the_mark_waits_for_the_oldest_chunk() -> None:
     assert (window.progress.position, window.progress.delivered, window.progress.filtered) == (21, 15, 5)
 
 
+def test_counting_changes_nothing_but_the_counters() -> None:
+    """Where it ends, its state and its pattern stay what they are."""
+    window = Window(Progress(position=1, since=1, pattern="p", state="paused", until=9, carried=0, left_out=0))
+    slot = window.take(11, range(1, 11))
+    window.settle(slot, 1000.0, delivered=range(1, 11))
+    window.advance(1000.0)
+    wanted = Progress(position=11, since=1, pattern="p", state="paused", until=9, delivered=10)
+    assert window.progress == wanted
+
+
 def test_what_was_delivered_before_the_mark_keeps_its_own_time() -> None:
     """Though the mark passes both at once."""
     window = Window(progress())
