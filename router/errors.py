@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import anyio
 
@@ -67,12 +68,13 @@ class Partial(RouterError):
 
     def fault(self, size: int) -> str:
         """Say what makes it meaningless for a batch of so many; empty if nothing does."""
-        errors: object = self.errors
+        errors: Any = self.errors  # whatever a plugin put there
         if not isinstance(errors, Mapping):
             return f"it has {type(errors).__name__}, no mapping of indices to errors"
-        if not errors:
+        said = cast("Mapping[object, object]", errors)
+        if not said:
             return "it names no event"
-        for index, error in errors.items():
+        for index, error in said.items():
             if type(index) is not int or not 0 <= index < size:
                 return f"it names {index!r} of a batch of {size}"[:200]
             if not isinstance(error, Retry | Reject):
@@ -91,7 +93,7 @@ class Undecodable(RouterError):
 def leaves(error: BaseException) -> Sequence[BaseException]:
     """Return the errors of a group of groups; of any other, itself."""
     if isinstance(error, BaseExceptionGroup):
-        group: BaseExceptionGroup[BaseException] = error
+        group = cast("BaseExceptionGroup[BaseException]", error)
         return [leaf for inner in group.exceptions for leaf in leaves(inner)]
     return [error]
 

@@ -7,6 +7,7 @@ meets only the router's own sinks costs nothing. Equal to what they were, and wr
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from types import NoneType
@@ -74,10 +75,22 @@ def _frozen(value: Any) -> Any:
     return value
 
 
-_CHANGEABLE: dict[type, Any] = {
-    dict: lambda value: FrozenDict({key: _frozen(one) for key, one in value.items()}),
-    list: lambda value: FrozenList(map(_frozen, value)),
-    tuple: lambda value: tuple(map(_frozen, value)),
+def _of_dict(value: dict[Any, Any]) -> FrozenDict[Any, Any]:
+    return FrozenDict({key: _frozen(one) for key, one in value.items()})
+
+
+def _of_list(value: list[Any]) -> FrozenList[Any]:
+    return FrozenList(map(_frozen, value))
+
+
+def _of_tuple(value: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(map(_frozen, value))
+
+
+_CHANGEABLE: dict[type, Callable[[Any], Any]] = {
+    dict: _of_dict,
+    list: _of_list,
+    tuple: _of_tuple,
     set: frozenset,
     bytearray: bytes,
 }

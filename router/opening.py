@@ -11,7 +11,7 @@ import inspect
 from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from types import TracebackType
-from typing import Any, TypeAlias, TypeGuard
+from typing import Any, TypeAlias, TypeGuard, cast
 
 import structlog
 
@@ -96,12 +96,12 @@ async def _open(stack: AsyncExitStack, sink: Sink, marks: Marks) -> tuple[_Call,
     """Enter the sink's block; return what it yields, and whether that returns positions."""
     try:
         resumed = sink.resume(marks)
-        block: object = sink.open() if resumed is None else resumed
+        block: Any = sink.open() if resumed is None else resumed  # whatever a plugin makes of them
         if not isinstance(block, AbstractAsyncContextManager):
             if inspect.iscoroutine(block):
                 block.close()
             raise TypeError(f"it is opened by {type(block).__name__}, which is no async context manager")  # noqa: TRY301
-        deliver: object = await stack.enter_async_context(_Block(sink, block))
+        deliver: object = await stack.enter_async_context(_Block(sink, cast("AbstractAsyncContextManager[Any]", block)))
         if not callable(deliver):
             raise TypeError(f"it yields {type(deliver).__name__}, which cannot be called")  # noqa: TRY301
     except (Exception, SystemExit) as error:
@@ -138,7 +138,7 @@ async def _called(sink: Sink, deliver: _Call, batch: Batch, known: _Known) -> ob
         pending = deliver(batch)
         if not isinstance(pending, Awaitable):
             raise _Wrong(f"it returned {type(pending).__name__}, not a coroutine: `deliver` must be async")  # noqa: TRY301
-        return await pending
+        result: object = await cast("Awaitable[object]", pending)
     except (KeyboardInterrupt, GeneratorExit):
         raise
     except BaseException as error:
@@ -148,6 +148,7 @@ async def _called(sink: Sink, deliver: _Call, batch: Batch, known: _Known) -> ob
         if meant is error:
             raise
         raise meant from error
+    return result
 
 
 class _Wrong(RouterError):
@@ -169,11 +170,12 @@ def _meant(sink: Sink, error: BaseException, size: int, known: _Known) -> Retry 
         if not isinstance(one, RouterError | OSError) and (kind := _kind(one)) not in known:
             known.add(kind)
             log.warning("unexpected error of a plugin", plugin=name, error=told(one), exc_info=one)
-    if len(found) == 1 and isinstance(one := found[0], Retry | Reject):
-        return one
-    if len(found) == 1 and isinstance(one, Partial):
-        fault = one.fault(size) or ("" if _are_marks(one.marks) else f"its marks are {one.marks!r}"[:200])
-        return Retry(f"the sink {name} raised a Partial that makes no sense: {fault}") if fault else one
+    only = found[0] if len(found) == 1 else None
+    if isinstance(only, Retry | Reject):
+        return only
+    if isinstance(only, Partial):
+        fault = only.fault(size) or ("" if _are_marks(only.marks) else f"its marks are {only.marks!r}"[:200])
+        return Retry(f"the sink {name} raised a Partial that makes no sense: {fault}") if fault else only
     if all(isinstance(one, Reject) for one in found):
         refusals = [one for one in found if isinstance(one, Reject)]
         return Reject(told(error), refusals[0].status, hold=any(one.hold for one in refusals))
@@ -195,4 +197,7 @@ def _longest(errors: Sequence[BaseException]) -> float | None:
 
 
 def _are_marks(said: object) -> TypeGuard[Mapping[str, int]]:
-    return isinstance(said, Mapping) and all(isinstance(k, str) and isinstance(v, int) for k, v in said.items())
+    if not isinstance(said, Mapping):
+        return False
+    pairs = cast("Mapping[object, object]", said).items()
+    return all(isinstance(name, str) and isinstance(place, int) for name, place in pairs)

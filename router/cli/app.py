@@ -1,6 +1,6 @@
 """The commands put together, and how their errors end: one line each, and stable exit codes.
 
-Exit codes: 0 done; 1 it failed; 2 wrong usage; 78 a bad config (EX_CONFIG of sysexits.h).
+Exit codes: 0 done; 1 it failed; 2 wrong usage; 70 a plugin did not end with the daemon; 78 a bad config (sysexits.h).
 """
 
 from __future__ import annotations

@@ -11,9 +11,10 @@ import faulthandler
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 import structlog
 
@@ -49,7 +50,7 @@ class Force:
         self._null = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - as long as the process
 
     @contextmanager
-    def watching(self) -> Iterator[None]:
+    def watching(self) -> Generator[None]:
         """Watch the loop, and count the signals that it is told of, until the block ends."""
         self._watchdog = Watchdog()
         self._watchdog.start()
@@ -86,7 +87,7 @@ class Force:
         """End the process now, and say what held it, at this frame."""
         faulthandler.dump_traceback_later(BACKSTOP, exit=True, file=self._null)
         try:
-            found = self._watchdog.culprit(frame) if self._watchdog else {}
+            found: Mapping[str, Any] = self._watchdog.culprit(frame) if self._watchdog else {}
             log.error("something does not end: the process is ended without it", **found)
             flush(LAST)
         finally:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, MutableMapping, Sequence
 from threading import RLock
 from types import TracebackType
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import structlog
 
@@ -125,7 +125,7 @@ class Tracebacks:
 def _error_of(said: object) -> BaseException | None:
     """Return the error that a line's `exc_info` stands for."""
     if isinstance(said, tuple):
-        said = said[1]
+        said = cast("tuple[object, ...]", said)[1]
     elif said is True:
         said = sys.exc_info()[1]
     return said if isinstance(said, BaseException) else None

@@ -62,7 +62,7 @@ class Watchdog:
 
     def culprit(self, frame: FrameType | None = None) -> Mapping[str, Any]:
         """Return what is known of the plugin whose code the loop is in, at this frame; empty if it is in none."""
-        frame = frame or sys._current_frames().get(self._thread)  # noqa: SLF001 - made for this
+        frame = frame or sys._current_frames().get(self._thread)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - made for this
         found = _plugin_frame(frame)
         if frame is None or found is None:
             return {}
@@ -97,7 +97,7 @@ class Watchdog:
             if wait > 0:
                 continue
             wait = LIMIT
-            found = self.culprit() if turned != said and self._is_busy(held) else {}
+            found: Mapping[str, Any] = self.culprit() if turned != said and self._is_busy(held) else {}
             if found and turned == self._turned:  # it is still so
                 said = turned
                 log.warning("a plugin holds up the loop, and everybody", seconds=round(held, 2), **found)
