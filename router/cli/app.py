@@ -6,16 +6,16 @@ Exit codes: 0 done; 1 it failed; 2 wrong usage; 70 a plugin did not end with the
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
 
 import typer
 
 from router.cli import control, dead, decode, explain, inspect, journal, replay, run, trial
-from router.cli.endings import BAD_CONFIG, FAILED, leaves
+from router.cli.endings import BAD_CONFIG, FAILED
 from router.cli.logs import configure, secure_streams
 from router.config import BadConfig
-from router.errors import ConfigError, RouterError
+from router.errors import ConfigError, RouterError, leaves
 
 OURS: dict[str, Callable[..., None] | typer.Typer] = {
     "dead": dead.dead,
@@ -74,7 +74,7 @@ def main() -> None:
     sys.exit(code)
 
 
-def _said(errors: list[BaseException]) -> int:
+def _said(errors: Sequence[BaseException]) -> int:
     """Say what went wrong, a line each; return the exit code for it."""
     for error in errors:
         print(f"router: {error}", file=sys.stderr)
