@@ -66,19 +66,22 @@ class Statuses(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     def meanings(self) -> dict[int, Meaning]:
         """Return what each status means."""
-        named = list(self._named())
-        classes = _CLASSES | {status: meaning for status, meaning in named if isinstance(status, str)}
-        of_class = {str(name) for name, _ in named}
-        usual = {status: meaning for status, meaning in _SINGLE.items() if f"{status // 100}xx" not in of_class}
-        single = usual | {status: meaning for status, meaning in named if isinstance(status, int)}
-        table = {status: single.get(status, classes[f"{status // 100}xx"]) for status in range(200, 600)}
-        return table | {int(HTTPStatus.GONE): "gone"}
+        named: dict[Status, Meaning] = dict(self._named())
+        table: dict[int, Meaning] = {}
+        for status in range(200, 600):
+            group = f"{status // 100}xx"
+            usual = named.get(group) or _SINGLE.get(status, _CLASSES[group])
+            table[status] = named.get(status, usual)
+        table[HTTPStatus.GONE] = "gone"
+        return table
 
     def _named(self) -> Iterator[tuple[Status, Meaning]]:
-        yield from ((status, "delivered") for status in self.delivered)
-        yield from ((status, "retry") for status in self.retry)
-        yield from ((status, "reject") for status in self.reject)
-        yield from ((status, "hold") for status in self.hold)
+        meanings: dict[Meaning, tuple[Status, ...]] = {
+            "delivered": self.delivered, "retry": self.retry, "reject": self.reject, "hold": self.hold
+        }  # fmt: skip
+        for meaning, statuses in meanings.items():
+            for status in statuses:
+                yield status, meaning
 
 
 def outcome(status: int, meaning: Meaning, after: str, said: str, now: float) -> Retry | Reject:

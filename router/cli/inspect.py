@@ -44,7 +44,9 @@ def status(
         numbers = [str(getattr(sub, column)) for column in columns]
         state = sub.state if sub.state != "active" or sub.breaker == "closed" else f"breaker {sub.breaker}"
         state = f"{state}, draining" if sub.draining else state
-        table.add_row(name, *numbers, state, "memory" if sub.live else "journal", sub.last_error[:60])
+        table.add_row(
+            name, *numbers, state, "memory" if sub.live else "journal", _past(sub.last_error[:60], sub.last_error_at)
+        )
     console.print(table)
     if now.orphans:
         table = tables.table("not in the config", "pending", "parked", "dead")

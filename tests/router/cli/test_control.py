@@ -124,7 +124,7 @@ async def test_a_destination_that_refuses_everything_is_held_shown_and_asked_aga
             assert hooked["last_error_at"] > 1e9
             destination.status = 204
             assert await told(daemon, "resume", "a/hook") == (0, "a/hook delivers\n")
-            await until(daemon, state="active", delivered=210, dead=0, last_error="", last_error_at=0.0, alarm=False)
+            await until(daemon, state="active", delivered=210, dead=0, last_error="", last_error_at=0, alarm=False)
             assert daemon.verify()["ok"]
     log = (tmp_path / "router.log").read_text()
     assert (log.count("held:"), log.count("released:")) in {(1, 0), (1, 1), (2, 0)}
