@@ -86,7 +86,7 @@ def run(
             settings = msgspec.structs.replace(settings, access_keys=tuple(map(access_key_of, access_key)))
         anyio.run(_serve, settings, host, port, certificate, backend_options={"use_uvloop": sys.platform != "win32"})
     except* RouterError as group:
-        mistakes = leaves(group)
+        mistakes = [*leaves(group)]
     for error in mistakes:
         typer.echo(f"router emulator: {error}", err=True)
     if mistakes:
