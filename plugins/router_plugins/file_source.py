@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import BinaryIO
 
 import anyio
@@ -67,21 +69,22 @@ class FileSource(Source, frozen=True, kw_only=True):
         """Hand the lines in until cancelled; raises `OSError` for a file that cannot be read."""
         threads = Threads()
         while True:
-            reading = await self._opened(threads)
+            reading = _Reading(Path(self.path), self.max_line)
             try:
+                await self._opened(reading, threads)
                 ready()
                 await self._read(reading, threads, emit, count)
             finally:
-                threads.begin(reading.close)
+                reading.leave()
             if not self.follow:
                 _log.info("the whole file is read", path=self.path, bytes=reading.offset)
                 await anyio.sleep_forever()
 
-    async def _opened(self, threads: Threads) -> _Reading:
+    async def _opened(self, reading: _Reading, threads: Threads) -> None:
         """Open the file where it was left; one that is followed may yet have to come."""
         while True:
             try:
-                return await threads.run(partial(_Reading, Path(self.path), self.max_line))
+                return await threads.run(reading.open)
             except FileNotFoundError:
                 if not self.follow:
                     raise
@@ -122,17 +125,19 @@ async def _handed_in(emit: Emit, messages: Sequence[Message]) -> None:
 
 
 class _Reading:
-    """An open file and how far it is read; `offset` is behind the last line that was returned."""
+    """A file and how far it is read; `offset` is behind the last line that was returned.
+
+    What needs the file is done in a thread, one call at a time; who leaves it waits for none.
+    """
 
     def __init__(self, path: Path, max_line: int) -> None:
         self._path = path
         self._kept = path.with_name(f"{path.name}.position")
         self._max_line = max_line
-        kept = _kept(self._kept)
-        self._file: BinaryIO = path.open("rb")
-        state = os.fstat(self._file.fileno())
-        self._device, self._inode = state.st_dev, state.st_ino
-        self.offset = kept.offset if kept.is_in(state) else 0
+        self._file: BinaryIO | None = None
+        self._device = self._inode = self.offset = 0
+        self._lock = Lock()
+        self._used = self._left = False
         self._rest = b""
         self._skipped = 0
         """Bytes of the line that the reading is in and that is too long; 0 in any other."""
@@ -141,15 +146,41 @@ class _Reading:
         """Whether the last read found something."""
         self.moved = False
         """Whether the position has changed since it was kept."""
-        self._file.seek(self.offset)
 
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+    def open(self) -> None:
+        """Open the file where it was left."""
+        with self._using():
+            kept = _kept(self._kept)
+            self._file = self._path.open("rb")
+            state = os.fstat(self._file.fileno())
+            self._device, self._inode = state.st_dev, state.st_ino
+            self.offset = kept.offset if kept.is_in(state) else 0
+            self._file.seek(self.offset)
+
+    def leave(self) -> None:
+        """Close the file, or have it closed by the call that is under way."""
+        with self._lock:
+            self._left = True
+            if self._file and not self._used:
+                self._file.close()
+
+    @contextmanager
+    def _using(self) -> Generator[None]:
+        with self._lock:
+            self._used = True
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._used = False
+                if self._file and self._left:
+                    self._file.close()
 
     def lines(self, to_the_end: bool) -> list[bytes]:  # noqa: FBT001 - called through a thread
         """Return the next lines without their ends; with `to_the_end` also a last one that has none."""
-        data = self._file.read(READ)
+        assert self._file
+        with self._using():
+            data = self._file.read(READ)
         self.more = bool(data)
         text = self._rest + data
         *lines, self._rest = text.split(b"\n")

@@ -36,8 +36,8 @@ STATIONS = {
     "at the end of the commit": ("router.journal.database:Database._write", "after", 3, "-", NOTHING),
     "committed, not answered": ("router.journal.writer:Writer._store", "after", 5, "-", NOTHING),
     "answered, not delivered": ("router.delivery:Delivery._call", "before", 6, "-", NOTHING),
-    "delivered, not noted": ("router.delivery:Delivery._book", "before", 6, "-", NOTHING),
-    "delivered and noted, not committed": ("router.delivery:Delivery._book", "after", 6, "-", NOTHING),
+    "delivered, not noted": ("router.reckoning:Reckoning.book", "before", 6, "-", NOTHING),
+    "delivered and noted, not committed": ("router.reckoning:Reckoning.book", "after", 6, "-", NOTHING),
     "before it is parked": ("router.journal.records:Records.apply", "before", 1, "parked", NOTHING),
     "while it is parked": ("router.journal.records:Records.apply", "after", 1, "parked", NOTHING),
     "taken up again from where it is parked": ("router.journal.records:Records.apply", "after", 1, "unparked", NOTHING),
@@ -45,8 +45,8 @@ STATIONS = {
     "while a dead letter is written": ("router.journal.records:Records.apply", "after", 1, "dead", NOTHING),
     "while dead letters are replayed": ("router.tally:Tally.replay", "after", 1, "-", "replay"),
     "while the replay is written": ("router.journal.records:Records.apply", "after", 1, "undead", "replay"),
-    "in the middle of a reload": ("router.service:Engine._subscribe", "before", 2, "-", "reload"),
-    "at the end of a reload": ("router.service:Engine._subscribe", "after", 2, "-", "reload"),
+    "in the middle of a reload": ("router.roster:Roster.run", "before", 2, "-", "reload"),
+    "at the end of a reload": ("router.roster:Roster.run", "after", 2, "-", "reload"),
     "in the middle of a sweep": ("router.journal.batches:Batches.sweep", "after", 2, "-", "sweep"),
 }
 

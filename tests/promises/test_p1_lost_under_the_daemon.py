@@ -48,8 +48,13 @@ def until(met: Callable[[], bool], seconds: float = 20) -> float:
     return time.monotonic() - began
 
 
-def said(daemon: Daemon) -> str:
-    return (daemon.folder / "router.log").read_text()
+def said(daemon: Daemon, words: str = "") -> str:
+    """Return the log, once the words stand in it: a thread writes it."""
+    log = daemon.folder / "router.log"
+    deadline = time.monotonic() + 5
+    while words not in log.read_text() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return log.read_text()
 
 
 def unlink(name: str) -> Callable[[Path], object]:
@@ -96,8 +101,8 @@ def test_nothing_is_answered_any_more_once_the_files_are_gone(tmp_path: Path, lo
         codes = [pushed(daemon, number) for number in range(10, 13)]
         assert codes == [503] * 3
         assert ready(daemon) == 503
-        assert said(daemon).count("the journal's files are gone") == 1
-        assert "put them back" in said(daemon)
+        assert said(daemon, "the journal's files are gone").count("the journal's files are gone") == 1
+        assert "put them back" in said(daemon, "put them back")
         second = daemon.cli("run", str(daemon.config))
         assert second.returncode == 78
         assert "another router is running" in second.stderr
@@ -119,7 +124,7 @@ def test_nothing_is_answered_any_more_soon_after_a_file_was_emptied(tmp_path: Pa
         assert until(lambda: pushed(daemon, next(numbers)) == 503) < 3
         time.sleep(1.2)
         assert (pushed(daemon, next(numbers)), ready(daemon)) == (503, 503)
-        assert f"{name} was cut" in said(daemon)
+        assert f"{name} was cut" in said(daemon, f"{name} was cut")
 
 
 def test_it_is_noticed_within_a_second_when_nothing_comes_in(tmp_path: Path) -> None:
@@ -130,7 +135,7 @@ def test_it_is_noticed_within_a_second_when_nothing_comes_in(tmp_path: Path) -> 
         time.sleep(0.3)  # until what was committed since is written: the folder is at rest
         (tmp_path / "state" / "journal.db-wal").unlink()
         assert until(lambda: ready(daemon) == 503) < 3  # a second, and what a busy machine takes
-        assert "the journal's files are gone" in said(daemon)
+        assert "the journal's files are gone" in said(daemon, "the journal's files are gone")
 
 
 def test_a_folder_that_is_put_back_goes_on_and_nothing_is_lost(tmp_path: Path) -> None:
