@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
 from types import TracebackType
 from typing import Any, TypeAlias, TypeGuard, cast
 
@@ -59,7 +60,7 @@ async def opened(sink: Sink, books: Books, tally: Tally) -> AsyncGenerator[Deliv
 
         async def mark(batch: Batch) -> None:
             try:
-                marks = await _called(sink, deliver, batch, known)
+                marks = await _called(sink, deliver, known, batch, keeps=True)
             except Partial as error:
                 tally.mark(error.marks)
                 raise
@@ -67,13 +68,7 @@ async def opened(sink: Sink, books: Books, tally: Tally) -> AsyncGenerator[Deliv
                 raise Retry(f"the sink {type(sink).__name__} returned {marks!r}, not its positions"[:300])
             tally.mark(marks)
 
-        async def call(batch: Batch) -> None:
-            result = await _called(sink, deliver, batch, known)
-            if result is not None:
-                said = f"the sink {type(sink).__name__} returned {type(result).__name__}, not None"
-                raise Retry(f"{said}: it is not known what it delivered")
-
-        yield mark if keeps else call
+        yield mark if keeps else cast("Deliver", partial(_called, sink, deliver, known))  # costs no call of its own
 
 
 def trouble(error: Exception) -> tuple[str, str, BaseException | None]:
@@ -130,8 +125,11 @@ class _Block(AbstractAsyncContextManager[Any]):
             raise Trouble("sink failed while it was open or closed", self._sink, told(problem)) from problem
 
 
-async def _called(sink: Sink, deliver: _Call, batch: Batch, known: _Known) -> object:
-    """Deliver a batch; raises `Retry`, `Reject` or a `Partial` that makes sense; cancellation where there was one."""
+async def _called(sink: Sink, deliver: _Call, known: _Known, batch: Batch, *, keeps: bool = False) -> object:
+    """Deliver a batch; raises `Retry`, `Reject` or a `Partial` that makes sense; cancellation where there was one.
+
+    Returns what the sink does, which must be nothing unless it keeps positions.
+    """
     if not sink.reads_only:
         batch = _frozen(batch)
     try:
@@ -139,6 +137,9 @@ async def _called(sink: Sink, deliver: _Call, batch: Batch, known: _Known) -> ob
         if not isinstance(pending, Awaitable):
             raise _Wrong(f"it returned {type(pending).__name__}, not a coroutine: `deliver` must be async")  # noqa: TRY301
         result: object = await cast("Awaitable[object]", pending)
+        if result is not None and not keeps:
+            said = f"the sink {type(sink).__name__} returned {type(result).__name__}, not None"
+            raise Retry(f"{said}: it is not known what it delivered")  # noqa: TRY301
     except (KeyboardInterrupt, GeneratorExit):
         raise
     except BaseException as error:

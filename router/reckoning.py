@@ -26,9 +26,6 @@ FEW = 20
 WAITING = 1000
 """Events that may wait for their next try in memory; those that fail then are parked at once."""
 
-_FINE = judge(None, 1)
-"""What every call that works means."""
-
 log = structlog.get_logger("delivery")
 
 
@@ -77,7 +74,10 @@ class Reckoning:
 
     def end(self, work: Work, error: Exception | None, started: float, now: float) -> None:
         """Note a call that ended with an error, or with none."""
-        outcome = _FINE if error is None else judge(error, len(work.events), self._policy.retry_after_max)
+        if error is None:
+            self._delivered(work, started, now)
+            return
+        outcome = judge(error, len(work.events), self._policy.retry_after_max)
         breaker, since = self._valve.breaker, self._valve.breaker.since
         late = self.doubt.is_late(started)
         suspect = self._valve.suspects(work)
@@ -87,22 +87,36 @@ class Reckoning:
             self._tally.works()
             if not late:
                 self.doubt.note_success(work, started, now)
-        if error is None:
-            self.book(work)
-            if not work.instead:
-                self._agenda.leave(work)
-        else:
-            self._tell(outcome)
-            self._settle(work, outcome, started, now, suspect=suspect)
-            if outcome.again and not outcome.singly:
-                self.doubt.note_silence(outcome.reason, now)
-            elif breaker.state == "half-open" and not outcome.took(len(work.events)):
-                breaker.hold(now, ask=True)  # the probe said nothing of the destination; another one may
+        self._tell(outcome)
+        self._settle(work, outcome, started, now, suspect=suspect)
+        if outcome.again and not outcome.singly:
+            self.doubt.note_silence(outcome.reason, now)
+        elif breaker.state == "half-open" and not outcome.took(len(work.events)):
+            breaker.hold(now, ask=True)  # the probe said nothing of the destination; another one may
         self._tell_breaker(since, now)
+
+    def _delivered(self, work: Work, started: float, now: float) -> None:
+        """Note a call that delivered all: as `end` does, without asking what cannot be."""
+        valve, since, late = self._valve, self._valve.breaker.since, self.doubt.is_late(started)
+        valve.works(len(work.events), started, now, late=late)
+        self._put_off = 0
+        self._tally.works()
+        if not late:
+            self.doubt.note_success(work, started, now)
+        self.book(work)
+        if not work.instead:
+            self._agenda.leave(work)
+        if self._said or valve.breaker.state != "closed":
+            self._tell_breaker(since, now)
 
     def book(self, work: Work, left: Left | None = None) -> None:
         """Enter in the tally what the try settled: all that it did not leave is delivered."""
-        delivered, parked, dead = (work.positions, (), ()) if left is None else left.settled(work)
+        if left is None:
+            self._agenda.settle(work, len(work.positions))
+            if self._tally.deliver(work):
+                self._bell.ring()
+            return
+        delivered, parked, dead = left.settled(work)
         self._agenda.settle(work, len(delivered) + len(parked) + len(dead))
         if self._tally.enter(work, delivered, parked, dead):
             self._bell.ring()

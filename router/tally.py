@@ -112,6 +112,17 @@ class Tally:
         self._window.skip(head)
         self.advance()
 
+    def deliver(self, work: Work) -> bool:
+        """Note that all of a batch was delivered; returns whether that changed what is parked."""
+        if work.slot is None or work.rerun is not None or work.reason:
+            return self.enter(work, work.positions, (), ())
+        now = time.time()
+        self._window.deliver(work.slot, work.positions, now)
+        if time.monotonic() > self._noted + LAZY:
+            return self.note()
+        change = self._window.advance(now)
+        return change is not None and self._commit(change, whole=True)
+
     def enter(self, work: Work, delivered: Sequence[int], parked: Sequence[Parked], dead: Sequence[DeadLetter]) -> bool:
         """Note what a try settled of a batch; returns whether that changed what is parked."""
         self.mourn(dead)

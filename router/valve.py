@@ -76,6 +76,16 @@ class Valve:
         self.attempts += 1
         self.in_flight += events
 
+    def works(self, events: int, started: float, now: float, *, late: bool) -> None:
+        """Note a call that delivered all of its events; `late` if it began before others were refused."""
+        seconds = now - started
+        self.in_flight -= events
+        self.latency.observe(seconds)
+        self.worked, self.took = max(self.worked, started), now
+        self.concurrency.succeeded(seconds, now)
+        if not late:  # else its success says little
+            self.breaker.succeeded()
+
     def end(self, work: Work, outcome: Outcome, started: float, now: float, *, late: bool = False) -> None:
         """Note how a call went; `late` if it began before others were refused, so that its success says little."""
         seconds = now - started

@@ -30,29 +30,31 @@ MOST = 1024
 
 
 class Slot:
-    """One chunk that is out: `left` are the positions that are not settled, `open` is how many."""
+    """One chunk that is out: of the `wanted` positions `done` are settled, and `open` is how many are not."""
 
     __slots__ = (
         "begun",
         "dead",
         "delivered",
+        "done",
         "end",
         "ended",
         "filtered",
         "first",
         "late",
-        "left",
         "left_out",
         "open",
         "parked",
         "stretches",
         "touched",
+        "wanted",
     )
 
     def __init__(self, first: int, end: int, wanted: Collection[int], filtered: int = 0) -> None:
         self.first = first
         self.end = end
-        self.left = wanted
+        self.wanted = wanted
+        self.done: list[Sequence[int]] = []
         self.open = len(wanted)
         self.filtered = filtered
         self.left_out = 0
@@ -67,13 +69,6 @@ class Slot:
         """What of it was counted while it lay above the mark."""
         self.touched = True
         """Whether there is something to count."""
-
-    def leave(self, *settled: Sequence[int]) -> None:
-        """Take positions out of those that are left; only where some remain does anybody ask which."""
-        if self.open:
-            if not isinstance(self.left, set):
-                self.left = set(self.left)
-            self.left.difference_update(*settled)
 
     def merge(self, behind: Slot) -> None:
         """Take in the slot behind, both being settled whole; what they have to be counted is kept apart until then."""
@@ -90,7 +85,8 @@ class Slot:
     def settled(self, now: float) -> list[Span]:
         """Return the stretches that are settled, and when; `now` for those of which nothing was delivered."""
         begun, ended = self.begun or now, self.ended or now
-        bounds = [self.first - 1, *(sorted(self.left) if self.open else ()), self.end]
+        left = sorted(set(self.wanted).difference(*self.done)) if self.open else ()
+        bounds = [self.first - 1, *left, self.end]
         pairs = itertools.pairwise(bounds)
         return [Span(before + 1, after, begun, ended) for before, after in pairs if before + 1 < after]
 
@@ -149,6 +145,17 @@ class Window:
         self._touched = True
         return slot
 
+    def deliver(self, slot: Slot, positions: Sequence[int], now: float) -> None:
+        """Note that some of the slot's events were delivered at the first try: `settle` for what is most common."""
+        count = len(positions)
+        slot.delivered += count
+        slot.open -= count
+        slot.done.append(positions)
+        if not slot.begun or now < slot.begun:
+            slot.begun = now
+        slot.ended = max(slot.ended, now)
+        slot.touched = self._touched = True
+
     def settle(
         self,
         slot: Slot,
@@ -172,7 +179,7 @@ class Window:
             slot.begun = min(slot.begun or now, now)
             slot.ended = max(slot.ended, now)
         slot.open -= len(delivered) + len(filtered) + len(parked) + len(dead)
-        slot.leave(delivered, filtered, [one.position for one in (*parked, *dead)])
+        slot.done += (delivered, filtered, [one.position for one in (*parked, *dead)])
         slot.touched = self._touched = True
 
     def skip(self, end: int) -> None:
@@ -187,6 +194,8 @@ class Window:
         Returns what that parks and gives up on, or None if there is nothing to count. If any of it was delivered a
         while before `now` (Unix seconds), it also says when each slot was that the mark passed.
         """
+        if not (whole and self._touched) and (not self._slots or self._slots[0].open):
+            return None
         passed: list[Slot] = []
         spans: list[Span] = []
         slow = False
