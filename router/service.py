@@ -20,7 +20,7 @@ from msgspec.structs import asdict, astuple, replace
 
 from router.admin.explanation import Explanation
 from router.admin.server import admin
-from router.admin.status import OrphanStatus, Status
+from router.admin.status import OrphanStatus, SourceStatus, Status
 from router.beginning import beginnings
 from router.config.model import Config
 from router.config.plan import Plan, plan, subscriptions
@@ -190,9 +190,12 @@ class Engine:
         """Return a snapshot."""
         self.note_idle()
         status = self._figures.status(self._supply.suppliers, self.roster.running)
+        waiting = {name: SourceStatus(ready=False, received=0, counts={}) for name in self.config.sources}
+        sources = waiting | status.sources  # those that are not started yet are there, too
         orphans = {name: OrphanStatus(*astuple(left)) for name, left in self.roster.orphans.items()}
         stopping = self._reload.stopping
-        return replace(status, ready=status.ready and not stopping, stopping=stopping, orphans=orphans)
+        ready = status.ready and not stopping
+        return replace(status, sources=sources, ready=ready, stopping=stopping, orphans=orphans)
 
 
 async def serve(

@@ -12,10 +12,10 @@ from importlib.metadata import entry_points
 import typer
 
 from router.cli import control, dead, decode, explain, inspect, journal, replay, run, trial
-from router.cli.endings import BAD_CONFIG, FAILED
+from router.cli.endings import BAD_CONFIG, FAILED, leaves
 from router.cli.logs import configure, secure_streams
 from router.config import BadConfig
-from router.errors import ConfigError, RouterError, leaves
+from router.errors import ConfigError, RouterError
 
 OURS: dict[str, Callable[..., None] | typer.Typer] = {
     "dead": dead.dead,

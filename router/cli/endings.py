@@ -6,5 +6,9 @@ there, and an exit in a group is a traceback and exit code 1.
 
 from __future__ import annotations
 
+from router.errors import leaves
+
+__all__ = ["BAD_CONFIG", "FAILED", "leaves"]
+
 BAD_CONFIG = 78
 FAILED = 1

@@ -47,7 +47,7 @@ class Keeper:
         self._paths = {name: f"{self._folder}/{name}" for name in (*(path.name + end for end in ends), LOCK)}
         self._files = {name: _identity(Path(one).stat()) for name, one in self._paths.items()}
         self._database, self._wal, index, _ = self._paths.values()
-        self._smallest = {self._database: 0, self._wal: 0}
+        self._smallest = {self._database: Path(self._database).stat().st_size, self._wal: 0}
         self._calm: tuple[Identity, int] | None = None
         self._looked_at = time.monotonic()
         self.spoilt = ""

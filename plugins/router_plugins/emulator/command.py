@@ -13,7 +13,7 @@ import msgspec
 import typer
 
 from router import RouterError
-from router.errors import leaves
+from router.cli.endings import leaves
 from router_plugins.emulator import subcommands
 from router_plugins.emulator.credentials import access_key_of
 from router_plugins.emulator.rules import ACTIVATION
