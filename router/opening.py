@@ -11,7 +11,7 @@ import inspect
 from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
-from types import TracebackType
+from types import CoroutineType, TracebackType
 from typing import Any, TypeAlias, TypeGuard, cast
 
 import structlog
@@ -134,7 +134,7 @@ async def _called(sink: Sink, deliver: _Call, known: _Known, batch: Batch, *, ke
         batch = _frozen(batch)
     try:
         pending = deliver(batch)
-        if not isinstance(pending, Awaitable):
+        if type(pending) is not CoroutineType and not isinstance(pending, Awaitable):
             raise _Wrong(f"it returned {type(pending).__name__}, not a coroutine: `deliver` must be async")  # noqa: TRY301
         result: object = await cast("Awaitable[object]", pending)
         if result is not None and not keeps:
