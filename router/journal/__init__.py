@@ -18,15 +18,15 @@ What every journal holds (`router.journal.conformance` has the suite):
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
-import msgspec
-
 from router.errors import RouterError
 from router.event import Event, Message
+from router.journal.beside import Endings, Inspection
+from router.journal.positions import FIRST, Held, Segment
 from router.journal.progress import (
     JUST_NOW,
     NOTHING,
@@ -72,34 +72,11 @@ __all__ = [
     "holding",
 ]
 
-FIRST = 1
-"""The position of the first event of a journal."""
-
-
-class Segment(msgspec.Struct, frozen=True):
-    """Consecutive events of the journal; `first` is the position of the first of them."""
-
-    first: int
-    events: Sequence[Event]
-
-    @property
-    def end(self) -> int:
-        """The position after the last event."""
-        return self.first + len(self.events)
-
-
 Restore: TypeAlias = Callable[[Message, str, str], Event]
 """Make the event again from its message, its source's name and the id that it was journalled under."""
 
 Follower: TypeAlias = Callable[[Segment], None]
 """Is told of each new segment, in order; must not wait."""
-
-
-class Held(msgspec.Struct, frozen=True):
-    """What a subscription keeps copies of: the ids of its parked events and dead letters, by their positions."""
-
-    parked: Mapping[int, str]
-    dead: Mapping[int, str]
 
 
 class Partition(Protocol):
@@ -200,77 +177,6 @@ class Partition(Protocol):
 
     def statistics(self) -> Statistics:
         """Return a snapshot."""
-        ...
-
-
-class Endings(msgspec.Struct, frozen=True):
-    """Which endings are known: all at positions from `complete` on; `discarded` of them are of discarded letters."""
-
-    complete: int
-    discarded: int
-
-
-class Inspection(Protocol):
-    """A journal as it lies there, read beside the daemon that may be writing it."""
-
-    @property
-    def head(self) -> int:
-        """The position that the next event will get."""
-        ...
-
-    @property
-    def tail(self) -> int:
-        """The oldest position still kept."""
-        ...
-
-    @property
-    def progress(self) -> Mapping[str, Progress]:
-        """The progress of every subscription that ever had one, not newer than `head`."""
-        ...
-
-    @property
-    def held(self) -> Mapping[str, Held]:
-        """What each subscription has parked and given up on, of the same moment as `progress`."""
-        ...
-
-    @property
-    def replays(self) -> Mapping[str, Sequence[Replay]]:
-        """The replays of each subscription, of the same moment as `progress`."""
-        ...
-
-    def stored_at(self, positions: Sequence[int]) -> Sequence[float | None]:
-        """Return when what is at each position was stored, in Unix seconds; None at the head."""
-        ...
-
-    def segments(self, start: int = FIRST) -> Iterator[Segment]:
-        """Yield what is kept up to the head; the first segment is the one that holds `start`, or the tail."""
-        ...
-
-    def find(self, key: str, pulse: Callable[[], object]) -> Iterator[tuple[int, Event]]:
-        """Yield the events whose id is the key, or whose message holds it in some form, newest first.
-
-        Calls `pulse` every now and then, which may raise to end the search.
-        """
-        ...
-
-    def trouble(self, name: str, position: int) -> Trouble | None:
-        """Return what is parked or dead at a position of a subscription."""
-        ...
-
-    def troubles(self, key: str, below: int) -> Iterator[Trouble]:
-        """Yield what is parked or dead, of any subscription, at positions below one, and holds the key as in `find`."""
-        ...
-
-    def delivered(self, name: str, position: int) -> Ending | Span | None:
-        """Return what is known of when an event was delivered to a subscription, if it was."""
-        ...
-
-    def endings(self, name: str, since: int) -> Endings:
-        """Return what is known of the endings of a subscription, from a position on."""
-        ...
-
-    def dead_from(self, name: str, since: int) -> int:
-        """Return how many dead letters a subscription has at positions from `since` on."""
         ...
 
 

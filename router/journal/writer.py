@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import anyio
@@ -29,6 +29,7 @@ from router.journal.housekeeping import HURRY, Housekeeping, Limits
 from router.journal.keeper import LOOK, GoneError, Keeper
 from router.journal.ledger import Ledger, Unwritten
 from router.journal.sizes import Sizes
+from router.journal.waiting import Waiting, answer
 from router.latency import Latencies, Latency
 from router.worker import Worker
 
@@ -42,25 +43,6 @@ SEALED = 4
 """Sealed pieces of the duplicate window, of 128 KiB each, that are stored with one commit at most."""
 PUT_BACK = "put them back as they were, and it goes on; or stop the router: what is not there is lost at its next start"
 log = structlog.get_logger("journal")
-
-
-class _Waiting:
-    """An append that waits for its commit."""
-
-    __slots__ = ("done", "error", "events")
-
-    def __init__(self, events: Sequence[Event]) -> None:
-        self.events = events
-        self.done = anyio.Event()
-        self.error: Retry | None = None
-
-
-def _answer(group: Iterable[_Waiting], error: Retry | None) -> None:
-    """Answer those that were not answered yet."""
-    for waiting in group:
-        if not waiting.done.is_set():
-            waiting.error = error
-            waiting.done.set()
 
 
 class _Group(msgspec.Struct, frozen=True):
@@ -104,7 +86,7 @@ class Writer:
         self._keeper = keeper
         self._window = DuplicateWindow(limits.duplicates, keyed(database.prints.secret()))
         self._closed = anyio.Event()
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[Waiting] = deque()
         self._bell = Bell()
         self._housekeeping = Housekeeping(limits)
         self._noted = 0.0
@@ -145,7 +127,7 @@ class Writer:
         """Return when the events are safe, and with them all that was in the ledger if there are none."""
         if self.ended:
             raise Retry("the journal's writer has ended")
-        waiting = _Waiting(events)
+        waiting = Waiting(events)
         self._waiting.append(waiting)
         self._bell.ring()
         await waiting.done.wait()
@@ -154,7 +136,7 @@ class Writer:
 
     async def run(self) -> None:
         """Commit what waits, group by group, for ever; if it ends all the same, nobody waits for it in vain."""
-        taken: list[_Waiting] = []
+        taken: list[Waiting] = []
         try:
             while True:
                 if not (self._waiting or self.owing):
@@ -165,7 +147,7 @@ class Writer:
                 await self._write(taken)
         finally:
             self.ended = True
-            _answer([*taken, *self._waiting], Retry("the journal's writer has ended"))
+            answer([*taken, *self._waiting], Retry("the journal's writer has ended"))
 
     async def seal(self) -> None:
         """Seal what the duplicate window has closed, for ever; in a thread, for it takes milliseconds."""
@@ -176,7 +158,7 @@ class Writer:
                 self._window.keep(await to_thread.run_sync(self._window.seal))
             self._bell.ring()
 
-    async def _write(self, taken: Sequence[_Waiting]) -> None:
+    async def _write(self, taken: Sequence[Waiting]) -> None:
         """Commit a group and answer it, with the error too."""
         try:
             await self._commit(taken)
@@ -184,7 +166,7 @@ class Writer:
             await self._fail(problem)
             error = Retry(f"the journal cannot write: {problem}", 1.0)
             error.__cause__ = problem
-            _answer(taken, error)
+            answer(taken, error)
             if not (taken or self._waiting):
                 await self._bell.wait(AGAIN)
         else:
@@ -192,7 +174,7 @@ class Writer:
                 log.info("journal can write again", seconds=round(time.time() - self.failing_since, 1))
                 self.failing_since = 0.0
             self.failing = ""
-            _answer(taken, None)
+            answer(taken, None)
 
     async def _fail(self, problem: Exception) -> None:
         """Say it, once; from then on the journal is not ready."""
@@ -215,15 +197,15 @@ class Writer:
                 await self._fail(GoneError(gone))
                 self._bell.ring()  # or nobody would see that they are back
 
-    def _take(self) -> list[_Waiting]:
-        taken: list[_Waiting] = []
+    def _take(self) -> list[Waiting]:
+        taken: list[Waiting] = []
         size = 0
         while self._waiting and size < GROUP:
             taken.append(self._waiting.popleft())
             size += len(taken[-1].events)
         return taken
 
-    async def _commit(self, taken: Sequence[_Waiting]) -> None:
+    async def _commit(self, taken: Sequence[Waiting]) -> None:
         group = await self._gather(taken)
         unwritten = Unwritten()
         flushed = not all(waiting.events for waiting in taken)
@@ -263,7 +245,7 @@ class Writer:
         if self._window.closed:
             self._closed.set()
 
-    async def _gather(self, taken: Sequence[_Waiting]) -> _Group:
+    async def _gather(self, taken: Sequence[Waiting]) -> _Group:
         """Tell new events from those that were journalled before; where there is doubt, the journal's ids say it."""
         events = [event for waiting in taken for event in waiting.events]
         keys = [bytes.fromhex(event.id) for event in events]
