@@ -30,6 +30,8 @@ GRACE = 3.0
 """Seconds that a received batch has to become safe and be deleted, once it is to stop."""
 
 
+PASSED_BY = 100
+"""Answers in a row that cannot be read and are passed by at once; behind such messages there may be others."""
 LAST_POLL = 0.5
 """Seconds that a poll which is under way may still take, once it is to stop."""
 
@@ -64,6 +66,8 @@ class Drain:
         self._trouble = False
         """Whether the last poll failed: then the next one does not wait for messages, to know soon."""
         self._stopping = False
+        self._unreadable = 0
+        """Answers in a row that could not be read."""
         self._singly_until = 0.0
         self._wanted = 1
         self._more_wanted = anyio.Event()
@@ -109,7 +113,11 @@ class Drain:
                     self._complain("unreadable", error=str(error))
                     # By then, what this answer held was received again.
                     self._singly_until = anyio.current_time() + 2 * self._manner.lease
-                    wait = min(self._manner.pause, self._manner.slow_retry)
+                    self._unreadable += 1
+                    if self._unreadable > PASSED_BY:
+                        wait = min(self._manner.pause, self._manner.slow_retry)
+                else:
+                    self._unreadable = 0
             self._waiting.discard(scope)
             if messages:
                 wait = await self._store(messages, safe)

@@ -261,6 +261,19 @@ async def test_a_message_that_is_no_text_stays_in_the_queue_and_holds_up_no_othe
     assert list(service.hidden.values()) == [body]
 
 
+async def test_many_messages_that_cannot_be_read_keep_nobody_waiting_who_is_behind_them() -> None:
+    """Or they would be there again before it is their turn."""
+    body = "a<b/>"
+    counted = list[str]()
+    async with polling(Recorder(), counted, pollers=1, pause=30.0, slow_retry=30.0) as service:
+        service.unescaped = body
+        service.put(*[body] * 12, "b")
+        await until(lambda: counted == ["unreadable"])
+        service.reappear()
+        await until(lambda: len(service.deleted) == 1)
+    assert counted == ["unreadable"] * 13
+
+
 async def test_a_message_with_characters_that_xml_cannot_have_is_stored_byte_for_byte_with_the_others() -> None:
     emit, counted = Recorder(), list[str]()
     async with polling(emit, counted) as service:
