@@ -26,6 +26,8 @@ ROW = 20
 """Different events in a row that may be refused until the next one holds the subscription."""
 ASKED = 100
 """Refused events that are set aside while others are asked with; then it is these that are."""
+RECENT = 10.0
+"""Seconds after an event was taken within which one that is refused is more likely to be at fault itself."""
 PATIENCE = 0.5
 """Seconds that a refused event waits for another one, which might be taken, before it is given up on."""
 
@@ -47,6 +49,8 @@ class Doubt:
         self._since: float | None = None
         """When one was refused as everything is, if none was taken since by a call that began later."""
         self._held_at = 0.0
+        self._fresh = self._always = False
+        """Whether the row began just after an event was taken; whether a refusal in it can be about no single event."""
         self.asking = False
         """Whether another event than the one that was refused is about to say whose fault it is."""
 
@@ -78,6 +82,13 @@ class Doubt:
         for one in self._agenda.pick(lambda _: True):
             self._agenda.resume(replace(one.work, tries=one.work.tries + 1))
 
+    @property
+    def _own(self) -> bool:
+        """Whether it is likely the events' own fault though nothing is left to ask with: a few, just after others."""
+        if self._policy.ordered or self._always or self.held:
+            return False
+        return self._fresh and len(self._row) <= ROW
+
     def is_late(self, started: float) -> bool:
         """Say whether a call began before others were refused as everything is: its success says little."""
         return self._since is not None and started < self._since
@@ -86,6 +97,9 @@ class Doubt:
         """Set aside what a call refused; hold the subscription if that is everything, as far as one can say."""
         aside, reason = left.aside, left.errors[0].reason
         grave = any(error.hold for error in left.errors)
+        if not self._row:
+            self._fresh, self._always = started - self._valve.took <= RECENT, False
+        self._always = self._always or any(error.always for error in left.errors)
         self._row.update(aside.positions)
         self._tally.wrong(reason)
         if not aside.instead:
@@ -115,7 +129,7 @@ class Doubt:
                 self._give_up(one)
         self._decide(now, again=held, meant=lambda one: (one.work.failed or 0.0) <= started)
         self._row = {position for one in self._agenda.aside for position in one.work.positions}
-        self._since = None
+        self._since, self._fresh = None, True
 
     def decide(self, now: float) -> float | None:
         """Decide what was refused if there is nothing else to ask with; returns the seconds until it is time for that.
@@ -127,7 +141,7 @@ class Doubt:
         if not aside or not (self._agenda.idle and self._valve.idle):
             return None
         grave = self.grave
-        if grave and not all(one.started < self._valve.took for one in aside):
+        if grave and not self._own and not all(one.started < self._valve.took for one in aside):
             if not (self.held or (self.asking and self._agenda.has_behind(aside[0].work))):
                 self._hold(aside[0].errors[0].reason, now)
             return None
@@ -144,8 +158,8 @@ class Doubt:
         """Ask with another event first, if there is one; else, or if that was refused as well, hold."""
         other = self._agenda.ready > 0 or not self._valve.alone
         other = other or (not aside.instead and self._agenda.has_behind(aside))
-        if other and not self.asking:
-            self.asking = True
+        if self._own or (other and not self.asking):
+            self.asking = other
             self._valve.breaker.hold(now, ask=True)
         else:
             self._hold(reason, now)

@@ -39,15 +39,19 @@ class Reject(RouterError):
     `status` is what the destination answered; without one the sink itself knows that it is the event's fault. What a
     destination answers may be about everything: when it refuses many in a row, they are kept until it takes another.
     With `hold` the refusal is as a rule about everything (no access, no such queue): the subscription is held until
-    the destination takes an event again, and only what it refuses once more after that is a dead letter. False says
-    that it is the event's fault, however many are refused.
+    the destination takes an event again, and only what it refuses once more after that is a dead letter; a few that are
+    refused so just after others were taken, with nothing behind them, are at fault themselves, unless it is `always`
+    about everything (no credentials). False says that it is the event's fault, however many are refused.
     """
 
-    def __init__(self, reason: str, status: int | None = None, *, hold: bool | None = None) -> None:
+    def __init__(
+        self, reason: str, status: int | None = None, *, hold: bool | None = None, always: bool = False
+    ) -> None:
         super().__init__(reason)
         self.reason = str(reason)
         self.status = status if isinstance(status, int) else None
         self.hold = hold
+        self.always = always
 
     @property
     def sure(self) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import msgspec
 from msgspec.structs import force_setattr
 
-from router.frozen import FrozenDict, FrozenList, freeze_fields
+from router.frozen import FrozenDict, FrozenList, freeze_fields, plain
 
 UNDECODABLE = "Undecodable"
 """The `type` of an event whose message no decoder understood."""
@@ -164,7 +164,7 @@ class _Envelope(msgspec.Struct, gc=False):
 
 def _encode_flat(event: Event) -> bytes:
     """Join the envelope and the fields into one object; a decoder's `extra` mapping is laid flat too."""
-    fields: Any = event.fields
+    fields: Any = plain(event.fields)
     extra: Mapping[str, str] | None = getattr(fields, "extra", None)
     if extra is not None and (extra or not fields.__struct_config__.omit_defaults):
         flat = {k: v for k, v in msgspec.to_builtins(fields).items() if k != "extra"}

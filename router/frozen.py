@@ -2,7 +2,8 @@
 
 Structs are frozen by their type; the mappings, lists and sets in them are not. They are exchanged, in place and once,
 for ones that refuse to be changed, just before code that is not known to leave them alone gets them: so an event that
-meets only the router's own sinks costs nothing. Equal to what they were, and written by msgspec as that.
+meets only the router's own sinks costs nothing. Equal to what they were, and written by msgspec as that, but for those
+that are empty: it leaves out only what is exactly the default (`plain`).
 """
 
 from __future__ import annotations
@@ -61,6 +62,32 @@ def freeze_fields(struct: msgspec.Struct) -> None:
             force_setattr(struct, name, _frozen(value))
 
 
+def plain(struct: msgspec.Struct) -> msgspec.Struct:
+    """Return a struct that is written as it was before it was frozen."""
+    changed: dict[str, Any] = {}
+    for name in _open.get(type(struct), ()):
+        value = getattr(struct, name)
+        if isinstance(value, msgspec.Struct):
+            value = plain(value)
+        elif not value and value.__class__ in _EMPTY:
+            make = _factories(type(struct)).get(name)
+            value = make() if make else value
+        if value is not getattr(struct, name):
+            changed[name] = value
+    return msgspec.structs.replace(struct, **changed) if changed else struct
+
+
+def _factories(struct: type[msgspec.Struct]) -> dict[str, Callable[[], Any]]:
+    """Return what makes the empty containers of the fields that have one by default."""
+    made = _made.get(struct)
+    if made is None:
+        fields = msgspec.structs.fields(struct)
+        made = _made[struct] = {f.name: f.default_factory for f in fields if callable(f.default_factory)}
+    return made
+
+
+_made: dict[type[msgspec.Struct], dict[str, Callable[[], Any]]] = {}
+"""A memo of pure reflection, too."""
 _open: dict[type[msgspec.Struct], tuple[str, ...]] = {}
 """A memo of pure reflection: the fields of a type whose values may be changeable."""
 
@@ -94,3 +121,4 @@ _CHANGEABLE: dict[type, Callable[[Any], Any]] = {
     set: frozenset,
     bytearray: bytes,
 }
+_EMPTY = frozenset((FrozenDict, FrozenList, frozenset))

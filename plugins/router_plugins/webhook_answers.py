@@ -16,6 +16,8 @@ from router import ConfigError, Reject, Retry
 EXCERPT = 200
 """Characters of an answer that go into an error."""
 _REDIRECTS = 3
+_OF_US = {HTTPStatus.UNAUTHORIZED, HTTPStatus.PROXY_AUTHENTICATION_REQUIRED}
+"""What is about credentials, and so about no single event."""
 _HOLDS = {"hold": True, "reject": False}
 SHORT = 4
 """Characters below which a secret is not looked for in answers: it would be found in every word."""
@@ -98,7 +100,7 @@ def outcome(status: int, meaning: Meaning, after: str, said: str, now: float) ->
         if status // 100 == _REDIRECTS:
             said += "; redirects are not followed, put the right address into url"
         return Retry(said, wait, status)
-    return Reject(said, status, hold=_HOLDS.get(meaning))
+    return Reject(said, status, hold=_HOLDS.get(meaning), always=status in _OF_US)
 
 
 def retry_after(value: str, now: float) -> float | None:

@@ -27,7 +27,7 @@ BATCHES = Policy(batch=50)
 POLICIES = pytest.mark.parametrize(
     "policy", [HOOK, ORDERED, KEYED, BATCHES], ids=["free", "ordered", "keyed", "batches"]
 )
-EXPIRED = Reject("answered 401", 401, hold=True)
+EXPIRED = Reject("answered 401", 401, hold=True, always=True)
 UNKNOWN = Reject("answered 404", 404, hold=True)
 BAD = Reject("answered 400", 400)
 HOUR = 3600.0
@@ -100,6 +100,29 @@ async def test_events_that_are_refused_together_with_others_that_are_taken_are_d
         await anyio.sleep(5)
         assert subject.state == "active"
     assert (books.progress.delivered, books.progress.dead, len(sink.asked)) == (8, 2, 12)
+
+
+async def test_the_last_few_that_are_refused_when_all_others_were_taken_are_dead_letters() -> None:
+    """A 404 that some events get is about these, also at the end of a campaign, when nothing is left to ask with."""
+    missing = Reject("answered 404", 404, hold=True)
+    sink, books = hook(lambda number: missing if number % 10 == 0 or number > 296 else None), Feed(300)
+    async with running(delivery(sink, books, HOOK)) as subject:
+        await anyio.sleep(60)
+        assert subject.state == "active"
+    assert (books.progress.delivered, books.progress.dead) == (267, 33)
+
+
+async def test_a_route_that_goes_away_amid_the_flow_makes_no_dead_letters() -> None:
+    """Though it answers 404 just after it took others: there are more than a few behind."""
+    gone = trio.current_time() + 1.0
+    missing = Reject("answered 404", 404, hold=True)
+    sink = hook(lambda _: missing if gone < trio.current_time() < gone + 600 else None)
+    books = Feed(3000)
+    async with running(delivery(sink, books, HOOK)) as subject:
+        await anyio.sleep(30)
+        assert (subject.state, books.progress.dead) == ("held", 0)
+        await anyio.sleep(1200)
+    assert (books.progress.delivered, books.progress.dead) == (3000, 0)
 
 
 async def test_one_event_alone_that_is_refused_as_everything_is_stays_held_until_another_is_taken() -> None:

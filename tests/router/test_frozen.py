@@ -14,6 +14,7 @@ import msgspec
 import orjson
 import pytest
 from fakes.delivery import Books, Scripted, delivery, running
+from msgspec.structs import replace
 
 from router.event import Batch, Event, Events, Message
 from router.frozen import FrozenDict, FrozenList
@@ -108,6 +109,24 @@ def test_what_is_frozen_is_equal_to_what_it_was_and_written_and_copied_as_that()
     assert type(extra.copy()) is dict
     assert type(tags[:]) is list
     assert msgspec.convert(extra, dict[str, str]) == {"a": "1"}
+
+
+class Sparse(msgspec.Struct, frozen=True, omit_defaults=True):
+    name: str = ""
+    extra: dict[str, str] = {}
+    tags: list[str] = []
+    seen: set[int] = msgspec.field(default_factory=set)
+    none: frozenset[int] = frozenset()
+    inner: Sparse | None = None
+
+
+def test_what_is_empty_is_left_out_of_the_json_after_it_was_frozen_too() -> None:
+    """Or the lines of one subscription would change when another one gets a step."""
+    for fields in (Sparse("a"), Sparse("a", inner=Sparse("b")), Sparse("a", tags=["x"], inner=Sparse("b", {"c": "d"}))):
+        event, same = (replace(deep(), fields=msgspec.convert(msgspec.to_builtins(fields), Sparse)) for _ in range(2))
+        event.freeze()
+        assert event.json() == same.json()
+        assert replace(event, encoded=None).json() == same.json()
 
 
 def test_a_batch_that_several_subscriptions_get_cannot_be_changed() -> None:

@@ -160,7 +160,7 @@ class MnsQueueSink(Sink, frozen=True, kw_only=True):
     def _refusal(self, code: str, said: str, status: int | None) -> Retry | Reject:
         """Return the error for what is not the message's fault."""
         reason = f"{self.queue}: {said}"
-        return Reject(reason, status, hold=True) if code in _OF_THE_QUEUE else Retry(reason, status=status)
+        return Reject(reason, status, hold=True, always=True) if code in _OF_THE_QUEUE else Retry(reason, status=status)
 
 
 def _parts(bodies: Mapping[int, str]) -> Iterator[dict[int, str]]:
