@@ -115,18 +115,18 @@ class Doubt:
         if self.asking:
             self._hold(reason, now)
 
-    def note_success(self, work: Work, started: float, now: float) -> None:
-        """Note that the destination takes events: what it refused before it took this one is likely to be at fault.
-
-        What is in order must not be tried again, if what is behind it was taken.
-        """
-        held, aside = self.held, self._agenda.aside
-        if not (held or self._row or aside):
-            return
+    def note_passed(self, work: Work) -> None:
+        """Give up what was refused when what is behind it in its lane was taken: it must not be tried again."""
         if work.instead and work.lane is not None:
             self._agenda.put_back(work.lane, ())
             for one in self._agenda.pick(lambda one: one.work.lane == work.lane):
                 self._give_up(one)
+
+    def note_success(self, started: float, now: float) -> None:
+        """Note that the destination takes events: what it refused before it took this one is likely to be at fault."""
+        held, aside = self.held, self._agenda.aside
+        if not (held or self._row or aside):
+            return
         self._decide(now, again=held, meant=lambda one: (one.work.failed or 0.0) <= started)
         self._row = {position for one in self._agenda.aside for position in one.work.positions}
         self._since, self._fresh = None, True
@@ -158,9 +158,12 @@ class Doubt:
         """Ask with another event first, if there is one; else, or if that was refused as well, hold."""
         other = self._agenda.ready > 0 or not self._valve.alone
         other = other or (not aside.instead and self._agenda.has_behind(aside))
-        if self._own or (other and not self.asking):
-            self.asking = other
+        if other and not (self.asking and (self._agenda.ready == 0 or not self._own)):
+            self.asking = True
             self._valve.breaker.hold(now, ask=True)
+        elif self._own:  # `decide` gives them up unless something new comes soon
+            self.asking = False
+            self._valve.breaker.reset()
         else:
             self._hold(reason, now)
 

@@ -85,8 +85,9 @@ class Reckoning:
         if outcome.took(len(work.events)):
             self._put_off = 0
             self._tally.works()
+            self.doubt.note_passed(work)
             if not late:
-                self.doubt.note_success(work, started, now)
+                self.doubt.note_success(started, now)
         self._tell(outcome)
         self._settle(work, outcome, started, now, suspect=suspect)
         if outcome.again and not outcome.singly:
@@ -101,8 +102,10 @@ class Reckoning:
         valve.works(len(work.events), started, now, late=late)
         self._put_off = 0
         self._tally.works()
+        if work.instead:
+            self.doubt.note_passed(work)
         if not late:
-            self.doubt.note_success(work, started, now)
+            self.doubt.note_success(started, now)
         self.book(work)
         if not work.instead:
             self._agenda.leave(work)
