@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
-    """Ask pytest-xdist for it, before it looks, unless the command line says something of it."""
+    """Ask pytest-xdist for it, before it looks, unless the command line says something of it.
+
+    Its processes come here, too, with the same arguments: they must not ask again.
+    """
+    worker = "PYTEST_XDIST_WORKER" in os.environ
     everything = config.args == config.getini("testpaths")
-    if everything and config.getoption("numprocesses", 0) is None and not config.option.usepdb:
+    if everything and not worker and config.getoption("numprocesses", 0) is None and not config.option.usepdb:
         config.option.numprocesses = "auto"
         config.option.dist = "worksteal"
