@@ -78,7 +78,8 @@ class Daemon:
             if self.process.poll() is not None:
                 raise AssertionError((self.folder / "router.log").read_text())
             try:
-                socket.create_connection(("127.0.0.1", self.push), 1).close()
+                for port in (self.push, self.admin):
+                    socket.create_connection(("127.0.0.1", port), 1).close()
             except OSError:
                 time.sleep(0.02)
             else:
