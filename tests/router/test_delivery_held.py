@@ -102,11 +102,12 @@ async def test_events_that_are_refused_together_with_others_that_are_taken_are_d
     assert (books.progress.delivered, books.progress.dead, len(sink.asked)) == (8, 2, 12)
 
 
-async def test_the_last_few_that_are_refused_when_all_others_were_taken_are_dead_letters() -> None:
+@pytest.mark.parametrize("in_flight", [1, 32])
+async def test_the_last_few_that_are_refused_when_all_others_were_taken_are_dead_letters(in_flight: int) -> None:
     """A 404 that some events get is about these, also at the end of a campaign, when nothing is left to ask with."""
     missing = Reject("answered 404", 404, hold=True)
     sink, books = hook(lambda number: missing if number % 10 == 0 or number > 296 else None), Feed(300)
-    async with running(delivery(sink, books, HOOK)) as subject:
+    async with running(delivery(sink, books, replace(HOOK, in_flight=in_flight))) as subject:
         await anyio.sleep(60)
         assert subject.state == "active"
     assert (books.progress.delivered, books.progress.dead) == (267, 33)
