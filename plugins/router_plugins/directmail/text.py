@@ -6,13 +6,16 @@ newlines occur inside values. Who writes them decides how they are read:
 * err_msg is the reply of the receiving server, that is, of anyone. It is last: it takes everything behind the
   first `&err_msg=` that follows the vendor's own fields. In the later form, which `X-Notify-Message-ID=` in front
   tells, `failed_type` comes behind it: what follows the last `&failed_type=`, if it is a plain token.
+* X-Notify-Message-ID is the sender's own header. It ends where the vendor's own run begins, env_id to err_msg; of two
+  such runs none is believed (`runs`).
 * rcpt is whatever somebody typed into a form. Addresses are read by their grammar: an unquoted local part has no
   `@`, blank or quote but may have `&` and `=`; a quoted one ends at its closing quote; a domain has no `&`.
 * msg_id and the sender addresses are the sender's. A msg_id with `&` ends where `&account=` begins a whole chain
-  of three addresses and a time.
+  of three addresses and a time, which is never one in the reply.
 * The rest is the vendor's and has no `&`.
 
-Where a text still has two readings (a mistyped rcpt that holds a whole chain), the one with valid addresses counts.
+Where a text still has two readings (a mistyped rcpt that holds a whole chain), the one with valid addresses counts;
+none does if a whole result stands in one of these values, or if the vendor itself calls the rcpt invalid (status 2).
 
 `strict` reads the documented form with one anchored expression in which nothing is searched for. `parse` reads
 the rest key by key: blanks around keys, missing and unknown keys, odd addresses. Where both can read, they agree.
@@ -25,11 +28,13 @@ import re
 
 from router import Undecodable
 from router_plugins.directmail.fields import NAMES, Result, domain_of, result_of
+from router_plugins.directmail.runs import TIME, refuse_two, start_of_run, start_of_tail
 
 _ORDER = (
     "X-Notify-Message-ID", "env_id", "msg_id", "account", "from", "rcpt",
     "recv_time", "end_time", "status", "event", "region", "err_code", "err_msg",
 )  # fmt: skip
+_NOTIFY, _ENV_ID = _ORDER[:2]
 _MESSAGE_ID_LENGTH = 998
 """The longest line of a mail, RFC 5322 section 2.1.1."""
 _CHAIN_LENGTH = 2048
@@ -42,13 +47,12 @@ _SPACE = " \t\r\n"
 
 _LOCAL = r'(?:[^@" \t\r\n]{1,320}+|"(?:[^"\\]|\\.){0,320}+")'
 _ADDRESS = rf'(?:{_LOCAL}@[^&=@" \t\r\n]{{1,255}}+)'
-_TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
 _PLAIN = r"[^& \t\r\n]{0,998}+"
 
 _STRICT = re.compile(
     rf"(?:X-Notify-Message-ID=({_PLAIN})&)?env_id=({_PLAIN})&msg_id=({_PLAIN})"
     rf'&account=((?:[^@"& \t\r\n]{{1,320}}+@[^&=@" \t\r\n]{{1,255}}+)?+)&from=({_ADDRESS}?)&rcpt=({_ADDRESS}?)'
-    rf"&recv_time=({_TIME})&end_time=({_TIME})&status=({_PLAIN})&event=({_PLAIN})&region=({_PLAIN})"
+    rf"&recv_time=({TIME})&end_time=({TIME})&status=({_PLAIN})&event=({_PLAIN})&region=({_PLAIN})"
     rf"&err_code=({_PLAIN})&err_msg=(.*)",
     re.DOTALL,
 )
@@ -76,7 +80,7 @@ _LATER_KEY = {name: _before(*_ORDER[i + 1 :]) for i, name in enumerate(_ORDER[:-
 _KNOWN_KEY = _before(*sorted(NAMES))
 _ACCOUNT_KEY = _before("account")
 _SENDERS_AND_RCPT = rf"&\s*account\s*=({_ADDRESS}?)&\s*from\s*=({_ADDRESS}?)&\s*rcpt\s*="
-_CHAIN = re.compile(rf"{_SENDERS_AND_RCPT}{_ADDRESS}?&\s*recv_time\s*={_TIME}", re.DOTALL)
+_CHAIN = re.compile(rf"{_SENDERS_AND_RCPT}{_ADDRESS}?&\s*recv_time\s*={TIME}", re.DOTALL)
 _CHAIN_OF_ODD_RCPT = re.compile(_SENDERS_AND_RCPT, re.DOTALL)
 _WHOLE_ADDRESS = re.compile(_ADDRESS, re.DOTALL)
 _DELIVERY = re.compile(r"&\s*recv_time\s*=[\d:T .+Z-]{0,40}&\s*end_time\s*=[\d:T .+Z-]{0,40}&\s*status\s*=")
@@ -91,6 +95,8 @@ def strict(text: str) -> Result | None:
     failed_type = ""
     if notify is not None:
         msg, failed_type = _split_failed_type(msg)
+        if ("&" in msg or "&" in rcpt or "&" in from_) and text.count(_ENV_ID) > 1:
+            return None  # there may be a second result
     return Result(
         env_id, msg_id, account, from_, rcpt, recv, end, status, event, region, code, msg,
         notify or "", failed_type, domain_of(rcpt),
@@ -105,24 +111,34 @@ def parse(text: str) -> Result:
 def lenient(text: str) -> Result:
     """Read a text key by key from the left; the first of equal keys wins. Raises `Undecodable`."""
     values: dict[str, str] = {}
-    at = 0
+    at = front = 0
     for _ in range(_MAX_KEYS):
         key = _KEY.match(text, at)
         if key is None:
             break
         name, start = key[1], key.end()
-        end = _end_of(name, text, start)
+        if name == "account" and name not in values:
+            front = at
+        end = _end_of(name, text, start) if at or name != _NOTIFY else start_of_run(text, start)
         value = text[start:end]
         values.setdefault(name, value if name == "err_msg" else value.strip(_SPACE))
         at = end + 1
     if at < len(text):
         raise Undecodable(_reason(text, values))
-    later_form = next(iter(values), "") == _ORDER[0]
-    if later_form and "err_msg" in values and "failed_type" not in values:
-        values["err_msg"], values["failed_type"] = _split_failed_type(values["err_msg"])
+    _settle_later_form(values, text[:front])
     _require(values, text)
     values.setdefault("account", values.get("from", ""))
     return result_of(values)
+
+
+def _settle_later_form(values: dict[str, str], front: str) -> None:
+    """Part failed_type from err_msg where the form has one; raises `Undecodable` where two results may be told of."""
+    echoed = next(iter(values), "") == _NOTIFY
+    if echoed:
+        front = front.partition("=")[2]
+    refuse_two(front, values.get("err_msg", ""), values.get("status", ""), echoed=echoed)
+    if echoed and "err_msg" in values and "failed_type" not in values:
+        values["err_msg"], values["failed_type"] = _split_failed_type(values["err_msg"])
 
 
 def _reason(text: str, values: dict[str, str]) -> str:
@@ -166,8 +182,10 @@ def _end_of_message_id(text: str, start: int) -> int:
     Behind a Message-ID that ends in `&account=x` that would make `x&account=` a part of the account, which decides
     who may see the result; so of chains that begin inside the first one's unquoted account the last one counts.
     """
+    longest = start + _MESSAGE_ID_LENGTH
+    furthest = min(longest, start_of_tail(text, start, longest + _CHAIN_LENGTH))
     for chain in (_CHAIN, _CHAIN_OF_ODD_RCPT):
-        limit, end = start + _MESSAGE_ID_LENGTH, -1
+        limit, end = furthest, -1
         match = chain.search(text, start, limit + _CHAIN_LENGTH)
         while match and match.start() <= limit:
             if end < 0:

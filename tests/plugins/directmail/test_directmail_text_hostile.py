@@ -54,6 +54,12 @@ def _filled(piece: str) -> str:
         _filled("A"),
         _filled(f"{FAKE}&"),
         render(status=_filled("&recv_time=" + "0" * 40)),
+        render(notify=_filled("&env_id=7")),
+        render(notify=_filled("&  ")),
+        render(notify=_filled(f"x&{FAKE}")),
+        render(notify=_filled("&recv_time=2017-04-14 11:44:47&end_time=2017-04-14 11:44:48" + "&x=y" * 9)),
+        render(notify="1", err_msg=_filled("&env_id=7&msg_id=8&account=a@b&from=a@b&rcpt=c@d")),
+        render(msg_id=_filled("&recv_time=2017-04-14 11:44:47&end_time=2017-04-14 11:44:48&status=&x=")),
     ],
 )
 def test_a_hostile_body_takes_milliseconds(decode: Decode, text: str) -> None:

@@ -1,0 +1,96 @@
+"""Runs: where in a text of the legacy form the vendor's own result stands, and whether a second one stands there.
+
+A run is what the vendor writes: env_id, msg_id, account, from, rcpt in this order, and then its tail of recv_time,
+end_time, status, event, region, err_code up to `err_msg=`, whose values have no `&`. A sender can write a run into the
+header that is echoed in front of it (X-Notify-Message-ID) or into a Message-ID, whoever fills in a form into rcpt, and
+a receiving server into its reply. Who wrote which of two cannot be told from the text, so then none is believed; but
+for one rule, without which anybody's reply could make its own result unreadable: in a text that begins with env_id,
+what comes behind a run without anything odd in front is the reply.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from router import Undecodable
+
+_HEADS = ("env_id", "msg_id", "account", "from", "rcpt")
+_PLAIN = ("status", "event", "region", "err_code")
+_TAIL = "tail"
+_PARTS = (*_HEADS, _TAIL)
+_INVALID_ADDRESS = "2"
+TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
+TWO = "two results in one text"
+
+_KEYS = "|".join((*_HEADS, "recv_time", "end_time", *_PLAIN, "err_msg"))
+_OTHERS = rf"(?:&(?!\s*+(?:{_KEYS})\s*=)[^&]*+){{0,8}}+"
+"""Keys between those of a run that only a later version of the form has."""
+
+
+def _tail(time: str) -> str:
+    values = (("recv_time", time), ("end_time", time), *((name, r"[^&]*+") for name in _PLAIN))
+    return "".join(rf"&\s*+{name}\s*+={value}\s*+{_OTHERS}" for name, value in values) + r"&\s*+err_msg\s*+="
+
+
+_TAIL_OF_A_DELIVERY = re.compile(_tail(TIME))
+_PART = re.compile(rf"&\s*+({'|'.join(_HEADS)})\s*+=|{_tail('[^&]{0,64}+')}")
+
+
+def start_of_tail(text: str, start: int, end: int) -> int:
+    """Return where between two places the first tail begins that stands there whole; `end` where there is none."""
+    tail = _TAIL_OF_A_DELIVERY.search(text, start, end)
+    return tail.start() if tail else end
+
+
+def start_of_run(text: str, start: int) -> int:
+    """Return where, behind the sender's value that begins at `start`, the run begins: the last that is whole.
+
+    Where none is whole (nobody has documented the text of opens and clicks), it is where the only env_id stands.
+    Raises `Undecodable` where there is none, or one cannot be told from another.
+    """
+    parts = [(found[1] or _TAIL, found.start()) for found in _PART.finditer(text, start)]
+    wanted = len(_PARTS) - 1
+    for name, at in reversed(parts):
+        if name == _PARTS[wanted]:
+            if wanted == 0:
+                return at
+            wanted -= 1
+    begins = [at for name, at in parts if name == _HEADS[0]]
+    if len(begins) == 1:
+        return begins[0]
+    raise Undecodable(
+        f"X-Notify-Message-ID with {'several' if begins else 'no'} env_id= behind it, and no whole result"
+    )
+
+
+def refuse_two(front: str, reply: str, status: str, *, echoed: bool) -> None:
+    """Raise `Undecodable` if what stands before the account that was read may belong to another result than the rest.
+
+    `front` is everything before that account, `reply` the err_msg. `echoed`: the front begins with a sender's value.
+    What begins in front may be a whole run, or be one whose rest comes in the reply: then a run stands inside one of
+    its values. A mistyped rcpt with keys in it is what status 2 tells of.
+    """
+    names = _names(front)
+    begun = names[names.index(_HEADS[0]) :] if _HEADS[0] in names else []
+    count = _count(begun, 0)
+    if count == len(begun) <= _HEADS.index("account"):
+        return
+    behind = _names(reply)
+    if not echoed and _HEADS[0] in behind:
+        del behind[behind.index(_HEADS[0]) :]
+    whole = _count(behind, count) == len(_PARTS)
+    if whole or (count == len(_HEADS) and status == _INVALID_ADDRESS):
+        raise Undecodable(TWO)
+
+
+def _names(text: str) -> list[str]:
+    return [found[1] or _TAIL for found in _PART.finditer(f"&{text}")]
+
+
+def _count(names: Iterable[str], count: int) -> int:
+    """Return how many parts of a run there are if `count` were already there and the names follow."""
+    for name in names:
+        if count < len(_PARTS) and name == _PARTS[count]:
+            count += 1
+    return count
