@@ -133,7 +133,7 @@ def text_of(event: Event, field: str) -> str:
     """Return the field's text as `Event.json()` shows it; empty where the event has no such field."""
     if field.startswith(EXTRA):
         extra: Mapping[str, str] = getattr(event.fields, "extra", {})
-        return extra.get(field.removeprefix(EXTRA), "")
+        return extra.get(field.removeprefix(EXTRA)) or extra.get(field, "")  # kept so where its name is the router's
     if field == "received":
         return as_text(datetime.fromtimestamp(event.received, UTC))
     return as_text(event.get(field))

@@ -67,6 +67,8 @@ class Result(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 _DERIVED = ("rcpt_domain", "extra")
 RESERVED = frozenset(("id", "type", "time", "received", "source", *_DERIVED))
 """Names that the engine gives to every event, and derived ones: no message may set them."""
+DERIVED = frozenset(("class", "reason", "rule", "table", "attempt", "alert"))
+"""Names of what the router itself says of a result, or will say: no message may set them either."""
 _ATTRIBUTES: Mapping[str, str] = {
     field.encode_name: field.name for field in msgspec.structs.fields(Result) if field.name not in _DERIVED
 }
@@ -83,16 +85,25 @@ def domain_of(address: str) -> str:
 def result_of(values: Mapping[str, str]) -> Result:
     """Build a result from values by their outward names (`from`); names it does not know go to `extra`.
 
-    An unknown name that the engine uses for every event (`id`, `type` ...) is kept as `data_id`, `data_type`.
+    An unknown name that the engine uses for every event (`id`, `type` ...) is kept as `data_id`, `data_type`, and one
+    that the router derives (`class`, `reason` ...) as `extra.class`, `extra.reason`.
     """
     known, extra = dict(_REQUIRED), dict[str, str]()
     for name, value in values.items():
         attribute = _ATTRIBUTES.get(name)
         if attribute is None:
-            extra[f"data_{name}" if name in RESERVED else name] = value
+            extra[_kept_as(name)] = value
         else:
             known[attribute] = value
     return Result(**known, rcpt_domain=domain_of(known["rcpt"]), extra=extra)
+
+
+def _kept_as(name: str) -> str:
+    """Return the name of an unknown field, such that it is none of the router's, nor one to people."""
+    plain = name.strip().lower()
+    if plain in RESERVED:
+        return f"data_{name}"
+    return f"extra.{name}" if plain in DERIVED else name
 
 
 def shown_of(result: Result) -> Result:

@@ -60,5 +60,8 @@ def type_of_text(event: str, status: str) -> str:
 
 
 def type_of_cloud_event(name: str) -> str:
-    """Return the type of a CloudEvent of DirectMail (`dm:...`); an unknown one loses its prefix only."""
-    return TYPES.get(name) or _ANY_CASE.get(name.lower()) or name.removeprefix("dm:")
+    """Return the type of a CloudEvent of DirectMail; an unknown `dm:Brand:New` becomes `Other:Brand:New`.
+
+    So no message from outside has a type that the router gives to its own events (`Undecodable`, `Resend:Due` ...).
+    """
+    return TYPES.get(name) or _ANY_CASE.get(name.lower()) or f"Other:{name.removeprefix('dm:')}"

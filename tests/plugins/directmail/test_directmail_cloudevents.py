@@ -40,7 +40,7 @@ def test_a_delivery_speaks_the_words_of_the_text_form(decode: Decode, cloud: dic
         ("dm:Trace:Click", "Trace:Click"),
         ("dm:Trace:Open", "Trace:Open"),
         ("dm:Validator:GrayListResult", "Validator:GrayListResult"),
-        ("dm:Brand:New", "Brand:New"),
+        ("dm:Brand:New", "Other:Brand:New"),
     ],
 )
 def test_every_type_of_directmail_is_decoded(decode: Decode, cloud: dict[str, Any], name: str, canonical: str) -> None:
