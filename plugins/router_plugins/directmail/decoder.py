@@ -9,14 +9,16 @@ from typing import ClassVar
 import msgspec
 
 from router import ConfigError, Decoder, Event, Message
+from router_plugins.charsets import text_from
 from router_plugins.directmail.cloudevents import CloudEvent, fields_of
 from router_plugins.directmail.envelope import unwrap
 from router_plugins.directmail.fields import Result, shown_of
 from router_plugins.directmail.identity import id_of_cloud_event, id_of_data, id_of_delivery, id_of_text
 from router_plugins.directmail.moments import moment, zone_of
 from router_plugins.directmail.names import DELIVERIES, TYPES, type_of_cloud_event, type_of_text
+from router_plugins.directmail.partial import announced_in
 from router_plugins.directmail.text import parse, strict
-from router_plugins.mending import is_odd, original, shown, text_of
+from router_plugins.mending import is_odd, original, shown
 
 
 class DirectMail(Decoder, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -55,21 +57,23 @@ class DirectMail(Decoder, frozen=True, kw_only=True, forbid_unknown_fields=True)
         try:
             text = str(message.body, "utf-8")
         except UnicodeDecodeError:
-            return self._unwrapped(text_of(message.body), message, source, name)
-        fields = strict(text)  # most messages; none that needs unwrapping matches
+            return self._unwrapped(message, source, name)
+        fields = None if "\0" in text else strict(text)  # most messages; none that needs unwrapping matches
         if fields is None:
-            return self._unwrapped(text, message, source, name)
+            return self._unwrapped(message, source, name)
         kind = type_of_text(fields.event, fields.status)
         identity = name or _business_id(kind, fields) or id_of_text(text)
         return Event(identity, kind, self._time(kind, fields, "", message), source, fields, message)
 
-    def _unwrapped(self, text: str, message: Message, source: str, name: str) -> Event:
+    def _unwrapped(self, message: Message, source: str, name: str) -> Event:
         """Return the event of any form; the id is that of the bytes, and the fields are made fit to be shown."""
-        text, cloud = unwrap(text)
+        attributes = message.attributes
+        text = text_from(message.body, attributes.get("content_type", ""))
+        text, cloud = unwrap(text, announced_in(attributes))
         odd = is_odd(text)
         fields = parse(text) if cloud is None else fields_of(cloud, odd=odd)
-        seen = shown_of(fields) if odd else fields
-        kind = type_of_text(seen.event, seen.status) if cloud is None else type_of_cloud_event(shown(cloud.type))
+        seen = shown_of(fields) if odd or (cloud is not None and is_odd(f"{cloud.type}{cloud.aliyunregionid}")) else fields
+        kind = _kind_of(seen, cloud)
         identity = name or _business_id(kind, fields) or _id_of(text, cloud)
         published = "" if cloud is None else cloud.time or ""
         return Event(identity, kind, self._time(kind, seen, published, message), source, seen, message)
@@ -90,6 +94,13 @@ class DirectMail(Decoder, frozen=True, kw_only=True, forbid_unknown_fields=True)
                 or moment(fields.end_time, zone)
             )
         return known or datetime.fromtimestamp(message.received, zone.tz)
+
+
+def _kind_of(fields: Result, cloud: CloudEvent | None) -> str:
+    """Return the type; an event of which only the data came may have none but what its fields say."""
+    if cloud is None or not cloud.type:
+        return type_of_text(fields.event, fields.status)
+    return type_of_cloud_event(shown(cloud.type))
 
 
 def _business_id(kind: str, fields: Result) -> str:
