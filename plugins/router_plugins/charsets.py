@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from collections.abc import Mapping
 
 from router_plugins.mending import text_of
 
@@ -18,7 +19,7 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-_ZEROS = {
+_ZEROS: Mapping[tuple[bool, ...], str] = {
     (False, True, True, True): "utf-32-le",
     (True, True, True, False): "utf-32-be",
     (False, True, False, True): "utf-16-le",
@@ -26,7 +27,8 @@ _ZEROS = {
 }
 """Where the first four bytes of a text are zero that begins with two characters of ASCII."""
 _DECLARATION = re.compile(
-    rb"[\xef\xbb\xbf \t\r\n]{0,64}<\?xml[ \t\r\n][^<>]{0,200}?encoding[ \t\r\n]{0,9}=[ \t\r\n]{0,9}[\"']([\w.:-]{1,40})[\"']"
+    rb"[\xef\xbb\xbf \t\r\n]{0,64}<\?xml[ \t\r\n][^<>]{0,200}?"
+    rb"encoding[ \t\r\n]{0,9}=[ \t\r\n]{0,9}[\"']([\w.:-]{1,40})[\"']"
 )
 _CHARSET = re.compile(r";\s*charset\s*=\s*\"?([\w.:-]{1,40})", re.IGNORECASE)
 _NO_NAME = re.compile(r"[^a-z0-9]")
@@ -34,7 +36,7 @@ _LOOSE_END = " \t\r\n\0"
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 _NAMES = {
-    "gb18030": "gb18030 gb180302000 gb180302005 gbk xgbk gb2312 gb231280 csgb2312 gb23121980 euccn cp936 ms936 windows936",
+    "gb18030": "gb18030 gb180302000 gb180302005 gbk xgbk gb2312 gb231280 csgb2312 euccn cp936 ms936 windows936",
     "big5hkscs": "big5 big5hkscs cnbig5 xxbig5 csbig5 cp950 ms950 big5tw",
     "cp932": "shiftjis sjis xsjis mskanji csshiftjis cp932 ms932 windows31j",
     "euc_jp": "eucjp xeucjp cseucpkdfmtjapanese",

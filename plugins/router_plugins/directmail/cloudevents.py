@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from router import Undecodable
 from router_plugins.directmail.fields import Result, result_of
-from router_plugins.mending import is_odd, mended_json, original
+from router_plugins.mending import is_odd, mended_json, original, shown
 
 PREFIX = "dm:"
 _CARRIERS = "mns:"
@@ -112,8 +112,8 @@ def _fill(values: dict[str, str], cloud: CloudEvent) -> None:
     _default(values, "from", values.get("send_email"))
     _default(values, "account", values.get("send_email") or values.get("from"))
     _default(values, "rcpt", values.get("block_email"))
-    _default(values, "region", cloud.aliyunregionid)
-    _default(values, "event", cloud.type)
+    _default(values, "region", shown(cloud.aliyunregionid or ""))
+    _default(values, "event", shown(cloud.type))
 
 
 def _default(values: dict[str, str], name: str, value: str | None) -> None:

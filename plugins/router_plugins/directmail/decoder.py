@@ -72,7 +72,7 @@ class DirectMail(Decoder, frozen=True, kw_only=True, forbid_unknown_fields=True)
         text, cloud = unwrap(text, announced_in(attributes))
         odd = is_odd(text)
         fields = parse(text) if cloud is None else fields_of(cloud, odd=odd)
-        seen = shown_of(fields) if odd or (cloud is not None and is_odd(f"{cloud.type}{cloud.aliyunregionid}")) else fields
+        seen = shown_of(fields) if odd else fields
         kind = _kind_of(seen, cloud)
         identity = name or _business_id(kind, fields) or _id_of(text, cloud)
         published = "" if cloud is None else cloud.time or ""

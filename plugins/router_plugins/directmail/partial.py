@@ -49,7 +49,7 @@ def announced_in(attributes: Mapping[str, str]) -> CloudEvent | None:
     if f"{HEADER}specversion" not in attributes or f"{HEADER}type" not in attributes:
         return None
     there = [name for name in _ATTRIBUTES if HEADER + name in attributes]
-    return CloudEvent(**{name: _meant(attributes[HEADER + name]) for name in there})
+    return msgspec.convert({name: _meant(attributes[HEADER + name]) for name in there}, CloudEvent)
 
 
 def _meant(value: str) -> str:

@@ -145,7 +145,8 @@ class MnsPush(Source, frozen=True, kw_only=True):
         async with aiohttp.ClientSession(connector=Connector(), cookie_jar=aiohttp.DummyCookieJar()) as session:
             certificates = Certificates(session)
             checked = callers if self.allow else None
-            reception = Reception(front, self._judge(certificates), certificates, emit, complain, checked)
+            judge = self._judge(certificates)
+            reception = Reception(front, judge, certificates, emit, complain, checked, self._announces)
             front.check = reception.admit
             scope = anyio.CancelScope(shield=True)
             async with (
@@ -176,11 +177,20 @@ class MnsPush(Source, frozen=True, kw_only=True):
     def _judge(self, certificates: Certificates) -> Judging:
         keys = KeySource(self._pinned(), TrustedUrls(self.certificate_urls), certificates) if self.verify else None
         topics = WantedTopics(self.topics) if self.topics else None
-        mns = Judge(keys, topics, self.max_age, self.signed_path.encode())
+        mns = Judge(keys, topics, self.max_age, self.signed_path.encode(), self.max_body)
         if self.eventbridge is None:
             return mns
         path = unquote_to_bytes(self.eventbridge.here)
         return _ByPath(mns, path, self.eventbridge.judge(certificates, verify=self.verify))
+
+    def _announces(self, target: bytes) -> bool:
+        """Say whether `ce-` headers are believed: MNS signs none, so on its path whoever sees a push could add them.
+
+        EventBridge signs none either, but its pushes are for a CloudEvents target, over TLS and with a token.
+        """
+        return not self.verify or (
+            self.eventbridge is not None and _path_of(target) == unquote_to_bytes(self.eventbridge.here)
+        )
 
     def _limits(self) -> Limits:
         return Limits(
