@@ -90,7 +90,10 @@ def _text_in(value: bytes) -> str | None:
 
 
 def _kind_of(data: str) -> str | None:
-    """Return the type of the event that this is the data of: empty where its fields say that as in the text form."""
+    """Return the type of the event that this is the data of: empty where its fields say that as in the text form.
+
+    None where it is data of nothing known. Raises `Undecodable` where it is, and the type cannot be told.
+    """
     try:
         names = _read_names(data)
     except (msgspec.DecodeError, RecursionError):
@@ -102,7 +105,10 @@ def _kind_of(data: str) -> str | None:
         return event if event.startswith("dm:") else ""
     if names.get("rcpt") and "status" in names:
         return ""
-    return next((kind for name, kind in _TELLING.items() if names.get(name)), None)
+    kind = next((kind for name, kind in _TELLING.items() if names.get(name)), None)
+    if kind is None and names.get("operate_time"):
+        raise Undecodable("data alone does not say whether somebody subscribed or unsubscribed: push complete events")
+    return kind
 
 
 def text_in(cloud: CloudEvent, *, odd: bool) -> str | None:

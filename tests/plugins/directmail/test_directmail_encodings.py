@@ -102,8 +102,10 @@ def test_whatever_a_result_says_its_base64_is_taken_off(junk: bytes, length: int
         "ZW52X2lkPTE mbXNn",
         "=",
         "====",
-    ]
-    + ["ZW52X2lkPTE=x", "ZW52X2lk\nPTEm=\nbXNn", "ZW5*X2lkPTE"],
+        "ZW52X2lkPTE=x",
+        "ZW52X2lk\nPTEm=\nbXNn",
+        "ZW5*X2lkPTE",
+    ],
 )
 def test_ordinary_text_is_not_taken_for_base64(decode: Decode, text: str) -> None:
     with pytest.raises(Undecodable) as caught:
