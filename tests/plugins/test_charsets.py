@@ -14,8 +14,8 @@ from router_plugins.charsets import declared_again, text_from, trimmed
 
 TEXT = "550 用户不存在, josé"
 OTHERS = (
-    "rot13 rot_13 idna punycode unicode_escape raw-unicode-escape zip zlib_codec bz2 hex base64 quopri uu utf-7 utf_7 hz "
-    "iso-2022-jp cp037 mbcs undefined antigravity made-up"
+    "rot13 rot_13 idna punycode unicode_escape raw-unicode-escape zip zlib_codec bz2 hex base64 quopri uu utf-7 utf_7 "
+    "hz iso-2022-jp cp037 mbcs undefined antigravity made-up"
 )
 ENCODED = st.text(st.characters(codec="gb18030"), max_size=40)
 
