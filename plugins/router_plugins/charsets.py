@@ -11,7 +11,7 @@ import codecs
 import re
 from collections.abc import Mapping
 
-from router_plugins.mending import text_of
+from router_plugins.mending import is_odd, text_of
 
 _BOMS = (
     (codecs.BOM_UTF32_LE, "utf-32-le"),  # begins like the one of UTF-16
@@ -58,17 +58,20 @@ def text_from(body: bytes | memoryview, content_type: str = "") -> str:
 
     `content_type`: what the transport said; its charset counts before that of an XML declaration.
     """
-    head = bytes(body[:4])
-    for bom, codec in _BOMS:
-        if head.startswith(bom):
-            return _wide(body[len(bom) :], codec)
-    zeros = _ZEROS.get(tuple(byte == 0 for byte in head))
-    if zeros is not None:
-        return _wide(body, zeros)
     try:
-        return str(body, "utf-8")
+        text = str(body, "utf-8")
     except UnicodeDecodeError:
-        return _declared(bytes(body), content_type)
+        return _other(bytes(body), content_type)
+    return _other(bytes(body), content_type) if "\0" in text[:4] else text
+
+
+def _other(body: bytes, content_type: str) -> str:
+    """Decode what is not UTF-8, or seems to be UTF-16 or UTF-32 of ASCII, which is UTF-8 too."""
+    for bom, codec in _BOMS:
+        if body.startswith(bom):
+            return _wide(body[len(bom) :], codec)
+    zeros = _ZEROS.get(tuple(byte == 0 for byte in body[:4]))
+    return _declared(body, content_type) if zeros is None else _wide(body, zeros)
 
 
 def trimmed(text: str) -> str:
@@ -85,7 +88,7 @@ def declared_again(text: str) -> str:
     return _declared(text.encode("utf-8", "surrogateescape"), "")
 
 
-def _wide(body: bytes | memoryview, codec: str) -> str:
+def _wide(body: bytes, codec: str) -> str:
     """Decode UTF-16 or UTF-32; lone surrogates in it count as the three bytes each that UTF-8 would have."""
     width = 4 if codec.startswith("utf-32") else 2
     whole = len(body) - len(body) % width
@@ -93,7 +96,7 @@ def _wide(body: bytes | memoryview, codec: str) -> str:
         text = str(body[:whole], codec, "surrogatepass")
     except UnicodeDecodeError:  # beyond the last character
         return text_of(body)
-    return text_of(text.encode("utf-8", "surrogatepass") + bytes(body[whole:]))
+    return text_of(text.encode("utf-8", "surrogatepass") + body[whole:])
 
 
 def _declared(body: bytes, content_type: str) -> str:
@@ -103,7 +106,7 @@ def _declared(body: bytes, content_type: str) -> str:
     names = [found[1] for found in [_CHARSET.search(content_type)] if found]
     names += [declaration[1].decode("ascii", "replace")] if declaration else []
     codec = next(filter(None, (_CODECS.get(_NO_NAME.sub("", name.lower())) for name in names)), None)
-    if codec is None:
+    if codec is None or not is_odd(plain):
         return plain
     text = body.decode(codec, "surrogateescape")
     return text if _odd(text) <= _odd(plain) else plain

@@ -57,19 +57,19 @@ class DirectMail(Decoder, frozen=True, kw_only=True, forbid_unknown_fields=True)
         try:
             text = str(message.body, "utf-8")
         except UnicodeDecodeError:
-            return self._unwrapped(message, source, name)
-        fields = None if "\0" in text else strict(text)  # most messages; none that needs unwrapping matches
+            text = "\0"
+        if "\0" in text:
+            return self._unwrapped(_text_of(message), message, source, name)
+        fields = strict(text)  # most messages; none that needs unwrapping matches
         if fields is None:
-            return self._unwrapped(message, source, name)
+            return self._unwrapped(text, message, source, name)
         kind = type_of_text(fields.event, fields.status)
         identity = name or _business_id(kind, fields) or id_of_text(text)
         return Event(identity, kind, self._time(kind, fields, "", message), source, fields, message)
 
-    def _unwrapped(self, message: Message, source: str, name: str) -> Event:
+    def _unwrapped(self, text: str, message: Message, source: str, name: str) -> Event:
         """Return the event of any form; the id is that of the bytes, and the fields are made fit to be shown."""
-        attributes = message.attributes
-        text = text_from(message.body, attributes.get("content_type", ""))
-        text, cloud = unwrap(text, announced_in(attributes))
+        text, cloud = unwrap(text, announced_in(message.attributes))
         odd = is_odd(text)
         fields = parse(text) if cloud is None else fields_of(cloud, odd=odd)
         seen = shown_of(fields) if odd else fields
@@ -94,6 +94,10 @@ class DirectMail(Decoder, frozen=True, kw_only=True, forbid_unknown_fields=True)
                 or moment(fields.end_time, zone)
             )
         return known or datetime.fromtimestamp(message.received, zone.tz)
+
+
+def _text_of(message: Message) -> str:
+    return text_from(message.body, message.attributes.get("content_type", ""))
 
 
 def _kind_of(fields: Result, cloud: CloudEvent | None) -> str:

@@ -29,7 +29,6 @@ _SHOWN = 60
 _NO_MESSAGE = "XML Notification without a Message"
 
 
-_LINE_END = re.compile(r"[ \t]*+[\r\n][ \t\r\n]*+")
 _KNOWN = re.compile(r"[{<]|[A-Za-z][A-Za-z0-9_.-]{0,63}\s{0,9}=")
 """How what a message can be begins."""
 _BASE64 = re.compile(r"[A-Za-z0-9+/]++={0,4}")
@@ -168,6 +167,8 @@ def _from_base64(text: str) -> str | None:
     Lines may end anywhere, padding may be missing, and the alphabet may be the one for URLs. What is that loose could
     also be a word, so then it must hold something that a message can begin with.
     """
+    if "&" in text:  # nearly all
+        return None
     text = text.strip()
     try:
         plain = binascii.a2b_base64(text, strict_mode=True)
@@ -177,7 +178,7 @@ def _from_base64(text: str) -> str | None:
 
 
 def _from_loose_base64(text: str) -> str | None:
-    joined = "".join(_LINE_END.split(text)).translate(_URL_SAFE)
+    joined = "".join([line.strip(" \t") for line in text.replace("\r", "\n").split("\n")]).translate(_URL_SAFE)
     if not _BASE64.fullmatch(joined):
         return None
     letters = joined.rstrip("=")

@@ -123,8 +123,8 @@ def text_in(cloud: CloudEvent, *, odd: bool) -> str | None:
     elif cloud.data_base64 and not cloud.data:
         return cloud.data_base64
     else:
-        data = bytes(cloud.data).lstrip()
-        text = _text_in(data) if data.startswith(b'"') else None
+        data = bytes(cloud.data)
+        text = _read_text(data) if data.startswith(b'"') else None
     return original(text) if odd and text else text
 
 

@@ -137,8 +137,8 @@ class Reception:
         headers = request.headers
         attributes = {name: _text(headers[header]) for header, name in _ATTRIBUTES if header in headers}
         if _ANNOUNCES in headers and self._announces(request.target):
-            said = [name for name in headers if name.startswith(_ANNOUNCED)]
-            attributes |= {_text(name): _text(headers[name]) for name in said}
+            attributes |= {_text(name): _text(text) for name, text in headers.items() if name.startswith(_ANNOUNCED)}
+            attributes.setdefault("message_id", attributes.get("ce-id", ""))
         return Message(request.body, request.received, attributes)
 
     def _refusal(self, request: Request, refused: Refused) -> Answer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import codecs
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 from xml.sax.saxutils import escape
@@ -111,6 +112,17 @@ def test_ordinary_text_is_not_taken_for_base64(decode: Decode, text: str) -> Non
     with pytest.raises(Undecodable) as caught:
         decode(text)
     assert text[:4].strip() in caught.value.reason or text == "ZW52"
+
+
+@pytest.mark.parametrize(
+    "part", [" ", "\n", " \n", "QQ\n", "QQ=", "=", "\0", "\0 ", '{"messageBody":', '{"specversion":']
+)
+def test_hostile_text_takes_no_longer_than_in_proportion_to_its_length(decode: Decode, part: str) -> None:
+    """A whole push of it takes milliseconds, where squared it were minutes."""
+    begun = time.process_time()
+    with pytest.raises(Undecodable):
+        decode("a" * (part[0] != "{") + part * (256 * 1024 // len(part)) + "b")
+    assert time.process_time() - begun < 5
 
 
 def test_a_text_that_has_only_letters_of_base64_is_a_text(decode: Decode) -> None:
