@@ -12,7 +12,7 @@ from typing import Any
 
 import anyio
 import pytest
-from cloudevents.core.bindings.http import to_binary_event
+from cloudevents.core.bindings.http import to_binary_event, to_structured_event
 from cloudevents.core.v1.event import CloudEvent
 from servers import eventbridge_pushes
 from servers.eventbridge_pushes import TOKEN, URL
@@ -189,6 +189,17 @@ async def test_eventbridges_binary_mode_is_kept_with_the_message_and_decoded() -
     assert message.attributes == {"content_type": "application/json", "message_id": "1", **said}
     event = DirectMail().decode(message, "push")
     assert (event.type, event.get("region"), event.get("rcpt")) == ("Deliver:SendFailed", "cn-hangzhou", "r@d.com")
+
+
+async def test_both_modes_of_the_official_sdk_are_one_event_on_their_way_through_the_listener() -> None:
+    event = CloudEvent({"id": "1", "source": "acs:dm", "specversion": "1.0", "type": "dm:Trace:Open"}, dict(DATA))
+    emit = Recorder()
+    async with receiving(emit) as client:
+        for message in (to_structured_event(event), to_binary_event(event)):
+            sent = {"content-type": "application/json", **message.headers}
+            assert await client.to(eventbridge_pushes.push(message.body, unsigned=sent)) == [204]
+    one, other = (DirectMail().decode(message, "push") for message in emit.messages)
+    assert (one.id, one.type, one.time, one.fields) == (other.id, "Trace:Open", other.time, other.fields)
 
 
 async def test_mns_signs_no_headers_of_cloud_events_so_there_they_are_not_believed() -> None:
