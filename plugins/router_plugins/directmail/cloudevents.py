@@ -10,9 +10,11 @@ from msgspec.structs import replace
 
 from router import Undecodable
 from router_plugins.directmail.fields import Result, result_of
-from router_plugins.mending import is_odd, mended_json, original
+from router_plugins.mending import is_odd, mended_json, original, shown
 
 PREFIX = "dm:"
+_CARRIERS = "mns:"
+"""How the types begin that EventBridge's source for queues has for their messages."""
 _SHOWN = 60
 
 
@@ -26,6 +28,12 @@ class CloudEvent(msgspec.Struct, frozen=True, gc=False):
     time: str | None = None
     aliyunregionid: str | None = None
     data: msgspec.Raw = msgspec.Raw()
+    data_base64: str | None = None
+
+    @property
+    def is_envelope(self) -> bool:
+        """Whether it carries the message of a queue, and is no result itself."""
+        return self.type.startswith(_CARRIERS)
 
 
 _ALIASES = {
@@ -59,6 +67,11 @@ def read_cloud_event(text: str) -> CloudEvent | None:
     if odd:
         texts = {name: getattr(cloud, name) for name in cloud.__struct_fields__ if name != "data"}
         cloud = replace(cloud, **{name: text and original(text) for name, text in texts.items()})
+    return cloud if cloud.is_envelope else check_type(cloud)
+
+
+def check_type(cloud: CloudEvent) -> CloudEvent:
+    """Return a CloudEvent of DirectMail; raises `Undecodable` for all others."""
     if not cloud.type.startswith(PREFIX) or cloud.type == PREFIX:
         raise Undecodable(f"CloudEvent of type {cloud.type[:_SHOWN]!r} is not DirectMail's")
     return cloud
@@ -99,8 +112,8 @@ def _fill(values: dict[str, str], cloud: CloudEvent) -> None:
     _default(values, "from", values.get("send_email"))
     _default(values, "account", values.get("send_email") or values.get("from"))
     _default(values, "rcpt", values.get("block_email"))
-    _default(values, "region", cloud.aliyunregionid)
-    _default(values, "event", cloud.type)
+    _default(values, "region", shown(cloud.aliyunregionid or ""))
+    _default(values, "event", shown(cloud.type))
 
 
 def _default(values: dict[str, str], name: str, value: str | None) -> None:

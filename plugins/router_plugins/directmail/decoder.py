@@ -9,14 +9,16 @@ from typing import ClassVar
 import msgspec
 
 from router import ConfigError, Decoder, Event, Message
+from router_plugins.charsets import text_from
 from router_plugins.directmail.cloudevents import CloudEvent, fields_of
 from router_plugins.directmail.envelope import unwrap
 from router_plugins.directmail.fields import Result, shown_of
 from router_plugins.directmail.identity import id_of_cloud_event, id_of_data, id_of_delivery, id_of_text
 from router_plugins.directmail.moments import moment, zone_of
 from router_plugins.directmail.names import DELIVERIES, TYPES, type_of_cloud_event, type_of_text
+from router_plugins.directmail.partial import announced_in
 from router_plugins.directmail.text import parse, strict
-from router_plugins.mending import is_odd, original, shown, text_of
+from router_plugins.mending import is_odd, original, shown
 
 
 class DirectMail(Decoder, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -55,7 +57,9 @@ class DirectMail(Decoder, frozen=True, kw_only=True, forbid_unknown_fields=True)
         try:
             text = str(message.body, "utf-8")
         except UnicodeDecodeError:
-            return self._unwrapped(text_of(message.body), message, source, name)
+            text = "\0"
+        if "\0" in text:
+            return self._unwrapped(_text_of(message), message, source, name)
         fields = strict(text)  # most messages; none that needs unwrapping matches
         if fields is None:
             return self._unwrapped(text, message, source, name)
@@ -65,11 +69,11 @@ class DirectMail(Decoder, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     def _unwrapped(self, text: str, message: Message, source: str, name: str) -> Event:
         """Return the event of any form; the id is that of the bytes, and the fields are made fit to be shown."""
-        text, cloud = unwrap(text)
+        text, cloud = unwrap(text, announced_in(message.attributes))
         odd = is_odd(text)
         fields = parse(text) if cloud is None else fields_of(cloud, odd=odd)
         seen = shown_of(fields) if odd else fields
-        kind = type_of_text(seen.event, seen.status) if cloud is None else type_of_cloud_event(shown(cloud.type))
+        kind = _kind_of(seen, cloud)
         identity = name or _business_id(kind, fields) or _id_of(text, cloud)
         published = "" if cloud is None else cloud.time or ""
         return Event(identity, kind, self._time(kind, seen, published, message), source, seen, message)
@@ -90,6 +94,17 @@ class DirectMail(Decoder, frozen=True, kw_only=True, forbid_unknown_fields=True)
                 or moment(fields.end_time, zone)
             )
         return known or datetime.fromtimestamp(message.received, zone.tz)
+
+
+def _text_of(message: Message) -> str:
+    return text_from(message.body, message.attributes.get("content_type", ""))
+
+
+def _kind_of(fields: Result, cloud: CloudEvent | None) -> str:
+    """Return the type; an event of which only the data came may have none but what its fields say."""
+    if cloud is None or not cloud.type:
+        return type_of_text(fields.event, fields.status)
+    return type_of_cloud_event(shown(cloud.type))
 
 
 def _business_id(kind: str, fields: Result) -> str:

@@ -1,13 +1,14 @@
 """Envelopes: what stands around a result on its way through topics and queues (PROTOCOL 2.4, 2.5).
 
-A topic wraps the message as JSON or XML, and a publisher or a queue client may have base64'd any of the layers.
-`unwrap` tells them apart by what they are, per message, because a queue may hold all of them at once. In all texts here
-bytes that are no UTF-8 are lone surrogates.
+A topic wraps the message as JSON or XML, EventBridge's source for queues as a CloudEvent, and a publisher or a queue
+client may have base64'd any of the layers. `unwrap` tells them apart by what they are, per message, because a queue may
+hold all of them at once. In all texts here bytes that are no UTF-8 are lone surrogates.
 """
 
 from __future__ import annotations
 
 import binascii
+import re
 from collections.abc import Callable
 from xml.etree.ElementTree import Element, ParseError
 
@@ -16,14 +17,22 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from router import Undecodable
+from router_plugins.charsets import declared_again, text_from, trimmed
 from router_plugins.directmail.cloudevents import CloudEvent, read_cloud_event
-from router_plugins.mending import is_odd, mended_json, mended_text, original, text_of
+from router_plugins.directmail.partial import partial_event, text_in, with_data
+from router_plugins.mending import is_odd, mended_json, mended_text, original
 
 _LAYERS = 5
 """base64 around an envelope around base64 around an envelope: more than any real way gives."""
 _SPACE = "\ufeff \t\r\n"
 _SHOWN = 60
 _NO_MESSAGE = "XML Notification without a Message"
+
+
+_KNOWN = re.compile(r"[{<]|[A-Za-z][A-Za-z0-9_.-]{0,63}\s{0,9}=")
+"""How what a message can be begins."""
+_BASE64 = re.compile(r"[A-Za-z0-9+/]++={0,4}")
+_URL_SAFE = str.maketrans("-_", "+/")
 
 
 class Notification(msgspec.Struct, frozen=True, gc=False):
@@ -36,21 +45,24 @@ class Notification(msgspec.Struct, frozen=True, gc=False):
 _read_notification = msgspec.json.Decoder(Notification).decode
 
 
-def unwrap(text: str) -> tuple[str, CloudEvent | None]:
+def unwrap(text: str, announced: CloudEvent | None = None) -> tuple[str, CloudEvent | None]:
     """Take off base64 and envelopes; return the bare text inside, and the CloudEvent that it is, if it is one.
+
+    `announced`: what the transport's headers say that the message is the data of. It counts where the message does not
+    say itself what it is: not for an envelope, a text or a whole CloudEvent.
 
     Raises `Undecodable` when a layer is broken, is not an envelope of a topic, or when there are too many.
     """
     was_base64 = False
     for _ in range(_LAYERS):
-        text = text.lstrip(_SPACE)
+        text = trimmed(text.lstrip(_SPACE))
         if text.startswith("{"):
-            cloud = read_cloud_event(text)
+            inner, cloud = _from_json(text, announced)
             if cloud is not None:
-                return text, cloud
-            text, was_base64 = _from_json(text), False
+                return inner, cloud
+            text, was_base64, announced = inner, False, None
         elif text.startswith("<"):
-            text, was_base64 = _from_xml(text), False
+            text, was_base64, announced = _from_xml(text), False, None
         else:
             plain = None if was_base64 else _from_base64(text)
             if plain is None:
@@ -59,18 +71,41 @@ def unwrap(text: str) -> tuple[str, CloudEvent | None]:
     raise Undecodable(f"more than {_LAYERS} envelopes inside each other")
 
 
-def _from_json(text: str) -> str:
+def _from_json(text: str, announced: CloudEvent | None) -> tuple[str, CloudEvent | None]:
+    """Return what an envelope holds; or the text of a CloudEvent, or of one's data, and that CloudEvent."""
     odd = is_odd(text)
+    cloud = read_cloud_event(text)
+    if cloud is not None:
+        return _in_cloud_event(cloud, text, odd=odd)
+    whole = (mended_json(text) or "") if odd else text
     try:
-        message = _read_notification((mended_json(text) or "") if odd else text).Message
+        message = _read_notification(whole).Message
     except (msgspec.DecodeError, RecursionError) as error:
-        raise Undecodable(
-            f"JSON with neither specversion (a CloudEvent) nor TopicName and Message (a topic's envelope): {error}"
-        ) from error
-    return original(message) if odd else message
+        cloud = partial_event(whole, announced)
+        if cloud is None:
+            raise Undecodable(
+                f"JSON with neither specversion (a CloudEvent) nor TopicName and Message (a topic's envelope): {error}"
+            ) from error
+        return _in_cloud_event(cloud, text, odd=odd)
+    return (original(message) if odd else message), None
+
+
+def _in_cloud_event(cloud: CloudEvent, text: str, *, odd: bool) -> tuple[str, CloudEvent | None]:
+    """Return a CloudEvent and its text, or the text that it carries: what leads to no result stays its data."""
+    inner = text_in(cloud, odd=odd)
+    if inner is None:
+        return text, cloud
+    if cloud.is_envelope:
+        return inner, None
+    bare = trimmed(_bared(inner))
+    if bare.startswith("{"):
+        return bare, with_data(cloud, bare)
+    return (bare, None) if _KNOWN.match(bare) else (text, cloud)
 
 
 def _from_xml(text: str) -> str:
+    if is_odd(text):
+        text = declared_again(text)
     try:
         root, read = _parse(text)
     except ParseError as error:
@@ -119,10 +154,37 @@ def _local_name(element: Element) -> str:
     return str(element.tag).rpartition("}")[2]
 
 
+def _bared(text: str) -> str:
+    """Return what a text holds in base64, if it does."""
+    text = text.lstrip(_SPACE)
+    plain = None if _KNOWN.match(text) else _from_base64(text)
+    return text if plain is None else plain.lstrip(_SPACE)
+
+
 def _from_base64(text: str) -> str | None:
-    """Return what a strictly base64'd text holds; None where it is not base64."""
+    """Return what a base64'd text holds; None where it is not base64.
+
+    Lines may end anywhere, padding may be missing, and the alphabet may be the one for URLs. What is that loose could
+    also be a word, so then it must hold something that a message can begin with.
+    """
+    if "&" in text:  # nearly all
+        return None
+    text = text.strip()
     try:
-        plain = binascii.a2b_base64(text.strip(), strict_mode=True)
+        plain = binascii.a2b_base64(text, strict_mode=True)
+    except ValueError:
+        return _from_loose_base64(text)
+    return text_from(plain) if plain else None
+
+
+def _from_loose_base64(text: str) -> str | None:
+    joined = "".join([line.strip(" \t") for line in text.replace("\r", "\n").split("\n")]).translate(_URL_SAFE)
+    if not _BASE64.fullmatch(joined):
+        return None
+    letters = joined.rstrip("=")
+    try:
+        plain = binascii.a2b_base64(letters + "=" * (-len(letters) % 4))
     except ValueError:
         return None
-    return text_of(plain) if plain else None
+    held = text_from(plain)
+    return held if _KNOWN.match(held.lstrip(_SPACE)) else None

@@ -6,7 +6,9 @@ belong to newer forms and are left out when empty. Every value is text, exactly 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from functools import lru_cache
 
 import msgspec
 
@@ -74,12 +76,37 @@ _ATTRIBUTES: Mapping[str, str] = {
 }
 NAMES = frozenset(_ATTRIBUTES)
 """The outward names of everything that a message may say."""
+_DOMAIN = re.compile(r"(?:[^\s<>()\"',;.\0\u3002]++(?:\.(?=[^.]))?)*+")
+_COMMENT = re.compile(r"\([^()]{0,320}\)")
+_AROUND = " \t\r\n<>()\"',;.\0\u3000\u3002\ufeff"
 _REQUIRED = {field.name: "" for field in msgspec.structs.fields(Result) if field.required}
 
 
 def domain_of(address: str) -> str:
-    """Return the domain of an address in lower case; empty where there is none."""
-    return address.rpartition("@")[2].lower() if "@" in address else ""
+    """Return the domain of an address in lower case; empty where there is none.
+
+    Of what people write for an address (`<bob@x>`, `Bob <bob@x.> (home)`) it is that of the address in it.
+    """
+    _, at, domain = address.rpartition("@")
+    return (_plain(domain) or _domain_in(address)) if at else ""
+
+
+@lru_cache(maxsize=4096)  # there are few, and looking one up takes no longer than writing it in lower case
+def _plain(domain: str) -> str:
+    """Return a domain in lower case; nothing for what is none as it stands."""
+    return domain.lower() if _DOMAIN.fullmatch(domain) else ""
+
+
+def _domain_in(address: str) -> str:
+    """Find the domain where blanks, brackets, quotes, comments or a last dot are around."""
+    bare = _COMMENT.sub("", address)
+    if "@" not in bare:
+        bare = address
+    start = bare.rfind("<")
+    if start >= 0 and "@" in (inside := bare[start + 1 :].partition(">")[0]):
+        bare = inside
+    words = bare.rpartition("@")[2].strip(_AROUND).split(maxsplit=1)
+    return words[0].strip(_AROUND).lower() if words else ""
 
 
 def result_of(values: Mapping[str, str]) -> Result:

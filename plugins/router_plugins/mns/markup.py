@@ -2,7 +2,7 @@
 
 What makes XML dangerous (entities, external references) can only be defined in a DOCTYPE. defusedxml refuses that, and
 for it calls Python for every element; four fifths of the time go there. So a document in UTF-8 without a DOCTYPE is
-parsed by the standard library alone, and everything else by defusedxml.
+parsed by the standard library alone, and everything else by defusedxml, from the text that `charsets` makes of it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from xml.etree.ElementTree import ParseError, XMLParser
 
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
+
+from router_plugins.charsets import text_from, trimmed
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -28,7 +30,7 @@ def parse(document: bytes) -> Element:
         except ParseError:
             pass  # not well-formed, or in another encoding than UTF-8
     try:
-        root: Element = fromstring(document)
-    except (ParseError, DefusedXmlException, LookupError) as error:
+        root: Element = fromstring(trimmed(text_from(document)).lstrip("\ufeff \t\r\n"))
+    except (ParseError, DefusedXmlException) as error:
         raise ValueError(str(error)) from error
     return root

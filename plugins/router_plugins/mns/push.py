@@ -83,7 +83,7 @@ class MnsPush(Source, frozen=True, kw_only=True):
     max_age: Duration = 900.0
     """Seconds that a push's Date may differ from the clock here; 0 accepts any."""
     max_body: Size = 256 * 1024
-    """Bytes of a body: MNS's limit of 64 KiB for a message, and what an envelope adds."""
+    """Bytes of a body, also once it is unpacked: MNS's limit of 64 KiB for a message, and what an envelope adds."""
     header_timeout: Duration = 10.0
     """Seconds that a request's headers may take to arrive, and before them a TLS handshake."""
     body_timeout: Duration = 10.0
@@ -100,7 +100,9 @@ class MnsPush(Source, frozen=True, kw_only=True):
     tls: Tls | None = None
     """Listen with HTTPS."""
     eventbridge: EventBridge | None = None
-    """Take what EventBridge pushes as well, at a path of its own; `topics` and `signed_path` do not concern it."""
+    """Take what EventBridge pushes as well, at a path of its own; `topics` and `signed_path` do not concern it.
+
+    There, and without `verify`, `ce-` headers say what the body is the data of (CloudEvents in binary mode)."""
 
     def check(self) -> None:
         """Refuse what cannot work: an address, a path, globs, prefixes, files that are none."""
@@ -145,7 +147,8 @@ class MnsPush(Source, frozen=True, kw_only=True):
         async with aiohttp.ClientSession(connector=Connector(), cookie_jar=aiohttp.DummyCookieJar()) as session:
             certificates = Certificates(session)
             checked = callers if self.allow else None
-            reception = Reception(front, self._judge(certificates), certificates, emit, complain, checked)
+            judge = self._judge(certificates)
+            reception = Reception(front, judge, certificates, emit, complain, checked, self._announces)
             front.check = reception.admit
             scope = anyio.CancelScope(shield=True)
             async with (
@@ -176,11 +179,21 @@ class MnsPush(Source, frozen=True, kw_only=True):
     def _judge(self, certificates: Certificates) -> Judging:
         keys = KeySource(self._pinned(), TrustedUrls(self.certificate_urls), certificates) if self.verify else None
         topics = WantedTopics(self.topics) if self.topics else None
-        mns = Judge(keys, topics, self.max_age, self.signed_path.encode())
+        mns = Judge(keys, topics, self.max_age, self.signed_path.encode(), self.max_body)
         if self.eventbridge is None:
             return mns
         path = unquote_to_bytes(self.eventbridge.here)
         return _ByPath(mns, path, self.eventbridge.judge(certificates, verify=self.verify))
+
+    def _announces(self, target: bytes) -> bool:
+        """Say whether `ce-` headers are believed: MNS signs none, so on its path whoever sees a push could add them.
+
+        EventBridge signs none either; but at its path nothing but CloudEvents is pushed, and the token, which is in
+        each request, is known to those only who could sign what they like, or who sit inside the TLS.
+        """
+        return not self.verify or (
+            self.eventbridge is not None and _path_of(target) == unquote_to_bytes(self.eventbridge.here)
+        )
 
     def _limits(self) -> Limits:
         return Limits(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 
 import anyio
@@ -12,7 +12,7 @@ from router import Emit, Message, Retry
 from router_plugins.mns.callers import Callers
 from router_plugins.mns.certificate import Certificates
 from router_plugins.mns.complaints import Complaints
-from router_plugins.mns.http import Answer, Front, Request, accepted, refusal
+from router_plugins.mns.http import Answer, Front, Request, TooLargeError, accepted, content_of, refusal
 from router_plugins.mns.verification import Awaited, Judging, Refused, Verdict
 
 _MAX_FETCHES = 32
@@ -24,7 +24,9 @@ _ATTRIBUTES = (
     (b"x-mns-publish-time", "publish_time"),
     (b"content-type", "content_type"),
 )
-
+_ANNOUNCED = b"ce-"
+_ANNOUNCES = b"ce-specversion"
+"""The header that every CloudEvent in binary mode has."""
 
 _STRANGER = Refused("wrong_address", "pushes are not taken from this address")
 
@@ -40,13 +42,16 @@ class Reception:
         emit: Emit,
         complain: Complaints,
         callers: Callers | None = None,
+        announces: Callable[[bytes], bool] = lambda _target: False,
     ) -> None:
+        """`announces`: whether the `ce-` headers of what is pushed to a target are to be believed."""
         self._front = front
         self._judge = judge
         self._certificates = certificates
         self._emit = emit
         self._complain = complain
         self._callers = callers
+        self._announces = announces
         self._awaiting: dict[str, list[Request]] = {}
         self._fetches: TaskGroup | None = None
 
@@ -68,9 +73,26 @@ class Reception:
             verdict = self._put_aside(request, verdict.url)
             if verdict is None:
                 return False
+        if verdict is None and b"content-encoding" in request.headers:
+            verdict = self._unpacked(request)
         if verdict is not None:
             request.answer = self._refusal(request, verdict)
         return verdict is None
+
+    def _unpacked(self, request: Request) -> Refused | None:
+        """Take the content coding off, after the signature: that is of the body as sent. Or say why it cannot be."""
+        if self._front.overloaded:
+            return Refused("overloaded", "too much waits here", HTTPStatus.SERVICE_UNAVAILABLE, 1.0)
+        limit = self._front.limits.max_body
+        try:
+            content = content_of(request.headers[b"content-encoding"], request.body, limit)
+        except TooLargeError as error:
+            return Refused("too_large", str(error), HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        except ValueError as error:
+            return Refused("bad_request", str(error), HTTPStatus.BAD_REQUEST)
+        if request.connection is not None:
+            request.connection.grow(request, content)
+        return None
 
     def _verdict(self, request: Request) -> Verdict:
         if self._callers is not None and not self._callers.admit(request.peer, _forwarded(request)):
@@ -80,7 +102,7 @@ class Reception:
     async def _hand_in(self, requests: Sequence[Request]) -> None:
         """Answer 204 only when the messages are safe."""
         try:
-            await self._emit([_message(request) for request in requests])
+            await self._emit([self._message(request) for request in requests])
         except Retry as error:
             for request in requests:
                 self._complain("unavailable", reason=error.reason, detail=error.detail, peer=request.peer)
@@ -107,6 +129,18 @@ class Reception:
         for request in self._awaiting.pop(url):
             self._front.admit(request)
 
+    def _message(self, request: Request) -> Message:
+        """Keep the body as it came, and of the headers what says where it came from, and what its data is of.
+
+        Those are as many and as long as headers may be at all.
+        """
+        headers = request.headers
+        attributes = {name: _text(headers[header]) for header, name in _ATTRIBUTES if header in headers}
+        if _ANNOUNCES in headers and self._announces(request.target):
+            attributes |= {_text(name): _text(text) for name, text in headers.items() if name.startswith(_ANNOUNCED)}
+            attributes.setdefault("message_id", attributes.get("ce-id", ""))
+        return Message(request.body, request.received, attributes)
+
     def _refusal(self, request: Request, refused: Refused) -> Answer:
         self._complain(refused.kind, reason=refused.reason, peer=request.peer)
         return refusal(refused.status, refused.reason, retry_after=refused.retry_after)
@@ -116,12 +150,5 @@ def _forwarded(request: Request) -> str:
     return request.headers.get(b"x-forwarded-for", b"").decode("latin-1")
 
 
-def _message(request: Request) -> Message:
-    """Keep the body as it came, and of the headers what says where it came from."""
-    headers = request.headers
-    attributes = {
-        name: headers[header].decode("utf-8", "backslashreplace")  # so that those with other bytes stay others
-        for header, name in _ATTRIBUTES
-        if header in headers
-    }
-    return Message(request.body, request.received, attributes)
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "backslashreplace")  # so that those with other bytes stay others

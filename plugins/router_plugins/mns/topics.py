@@ -8,14 +8,18 @@ the body of a SIMPLIFIED push is whatever the publisher wrote.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fnmatch import translate
 
 import msgspec
 
+from router_plugins.charsets import text_from, trimmed
+from router_plugins.mending import is_odd, mended_json, original
 from router_plugins.mns import wire
+from router_plugins.mns.http import content_of
 
 _PARTS = 5
+_LARGEST = 256 * 1024
 
 
 class Topic(msgspec.Struct, frozen=True):
@@ -46,17 +50,22 @@ def _pattern(glob: str) -> str:
     return translate(f"{parts[3]}:{parts[4]}")
 
 
-def topic_of(headers: Mapping[bytes, bytes], body: bytes) -> Topic:
-    """Return the topic that a push names; an empty one where it names none. `headers` have lower-cased names."""
+def topic_of(headers: Mapping[bytes, bytes], body: bytes, limit: int = _LARGEST) -> Topic:
+    """Return the topic that a push names; an empty one where it names none. `headers` have lower-cased names.
+
+    `limit`: bytes that a body may have without its content coding.
+    """
     name = headers.get(b"x-mns-topic-name")
     if name is not None:
         return Topic(_text(headers.get(b"x-mns-topic-owner", b"")), _text(name))
     kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
-    if kind == b"application/json":
-        return _topic_of_json(body)
-    if kind in {b"text/xml", b"application/xml"}:
-        return _topic_of_xml(body)
-    return Topic()
+    read = _READERS.get(kind)
+    if read is None:
+        return Topic()
+    try:
+        return read(content_of(headers.get(b"content-encoding", b""), body, limit))
+    except (ValueError, msgspec.DecodeError, RecursionError):
+        return Topic()
 
 
 def _text(value: bytes) -> str:
@@ -64,17 +73,22 @@ def _text(value: bytes) -> str:
 
 
 def _topic_of_json(body: bytes) -> Topic:
-    try:
-        return msgspec.json.decode(body, type=Topic)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return Topic()
+    """Read the envelope as the decoder does; raises ValueError or `msgspec.DecodeError`."""
+    text = trimmed(text_from(body).lstrip("\ufeff \t\r\n"))
+    if not is_odd(text):
+        return msgspec.json.decode(text, type=Topic)
+    topic = msgspec.json.decode(mended_json(text) or "", type=Topic)
+    return Topic(original(topic.owner), original(topic.name))
 
 
 def _topic_of_xml(body: bytes) -> Topic:
-    """Read the envelope by local names: its namespace varies (PROTOCOL 1.5)."""
-    try:
-        root = wire.read(body)
-    except ValueError:
-        return Topic()
-    texts = {child.tag.rpartition("}")[2]: child.text or "" for child in reversed(root)}
+    """Read the envelope by local names: its namespace varies (PROTOCOL 1.5). Raises ValueError."""
+    texts = {child.tag.rpartition("}")[2]: child.text or "" for child in reversed(wire.read(body))}
     return Topic(texts.get("TopicOwner", ""), texts.get("TopicName", ""))
+
+
+_READERS: Mapping[bytes, Callable[[bytes], Topic]] = {
+    b"application/json": _topic_of_json,
+    b"text/xml": _topic_of_xml,
+    b"application/xml": _topic_of_xml,
+}

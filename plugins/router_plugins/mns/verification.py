@@ -76,13 +76,15 @@ class Judging(Protocol):
 class Judge(NamedTuple):
     """What is asked of a push: `keys` and `topics` are None where anything will do; `max_age` is in seconds.
 
-    `signed_path`: the path that was signed, where a proxy on the way changed it; empty where none did.
+    `signed_path`: the path that was signed, where a proxy on the way changed it; empty where none did. `max_content`:
+    bytes that a body may have without its content coding.
     """
 
     keys: KeySource | None
     topics: WantedTopics | None
     max_age: float
     signed_path: bytes = b""
+    max_content: int = 256 * 1024
 
     def verdict(self, target: bytes, headers: Mapping[bytes, bytes], body: bytes, now: float) -> Verdict:
         """Judge one push; `headers` have lower-cased names, `now` is in Unix seconds."""
@@ -90,7 +92,7 @@ class Judge(NamedTuple):
             verdict = self._signature_verdict(self.keys, target, headers, body, now)
             if verdict is not None:
                 return verdict
-        if self.topics is not None and topic_of(headers, body) not in self.topics:
+        if self.topics is not None and topic_of(headers, body, self.max_content) not in self.topics:
             return Refused("wrong_topic", "this topic is not wanted here")
         return None
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from router.errors import Undecodable
 from router.event import Event
+from router_plugins.charsets import trimmed
 
 Decode = Callable[..., Event]
 Wrap = Callable[[bytes], bytes]
@@ -120,7 +121,7 @@ def test_no_two_recipients_meet(decode: Decode, one: bytes, other: bytes, wrap: 
 @given(st.binary(max_size=12))
 def test_what_is_shown_is_what_utf8_with_replacement_says(decode: Decode, tail: bytes) -> None:
     shown = decode(text(b"a@e.cn") + b" x" + tail).get("err_msg")
-    assert shown.replace("\ufffd", "") == ("550 No x" + tail.decode("utf-8", "replace")).replace("\ufffd", "")
+    assert shown.replace("\ufffd", "") == trimmed("550 No x" + tail.decode("utf-8", "replace")).replace("\ufffd", "")
 
 
 def test_a_document_that_uses_the_stand_ins_itself_gives_nobody_elses_id(decode: Decode) -> None:

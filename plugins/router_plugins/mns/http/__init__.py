@@ -5,8 +5,9 @@ listener: what waits, for whom, and the limits over all connections). No request
 """
 
 from router_plugins.mns.http.answers import Answer, accepted, refusal
+from router_plugins.mns.http.codings import TooLargeError, content_of
 from router_plugins.mns.http.front import Front
 from router_plugins.mns.http.limits import Limits
 from router_plugins.mns.http.parser import Request, Route
 
-__all__ = ["Answer", "Front", "Limits", "Request", "Route", "accepted", "refusal"]
+__all__ = ["Answer", "Front", "Limits", "Request", "Route", "TooLargeError", "accepted", "content_of", "refusal"]

@@ -9,6 +9,8 @@ from math import ceil
 from time import time
 from typing import NamedTuple
 
+from router_plugins.mns.http.codings import OFFERED
+
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -39,6 +41,8 @@ def refusal(status: HTTPStatus, reason: str, *, retry_after: float | None = None
     fields = f"Content-Type: text/plain; charset=utf-8\r\nContent-Length: {len(body)}\r\n"
     if retry_after is not None:
         fields += f"Retry-After: {max(1, ceil(retry_after))}\r\n"
+    if status is HTTPStatus.UNSUPPORTED_MEDIA_TYPE:  # RFC 9110, 15.5.16
+        fields += f"Accept-Encoding: {OFFERED}\r\n"
     if allow:
         fields += f"Allow: {allow}\r\n"
     return _render(status, fields, body)

@@ -129,6 +129,14 @@ class Connection(asyncio.BufferedProtocol):
         elif not pending:
             self._let_go_on()
 
+    def grow(self, request: Request, body: bytes) -> None:
+        """Give a request that waits for its answer another body, which counts for the limit on memory."""
+        more = len(body) - len(request.body)
+        request.body = body
+        if request in self._pending:
+            request.size += more
+            self._hold(more)
+
     def read_on(self) -> None:
         """Read again, if nothing speaks against it any more."""
         if self._paused and not (self._unread or self._lingering or self._crowded()):

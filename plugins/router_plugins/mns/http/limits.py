@@ -8,10 +8,12 @@ from typing import TypeAlias
 
 import msgspec
 
+from router_plugins.mns.http.codings import coding_of
+
 Problem: TypeAlias = tuple[HTTPStatus, str]
 
 _ONCE = (b"host", b"expect", b"content-length", b"transfer-encoding")
-_ODD = frozenset((b"expect", b"transfer-encoding"))
+_ODD = frozenset((b"expect", b"transfer-encoding", b"content-encoding"))
 """Headers that are looked at more closely where they stand."""
 
 
@@ -42,7 +44,11 @@ def head_problem(
     plain = version == "1.1" and not repeated and b"host" in headers and most <= limits.max_header_bytes
     if plain and len(headers) <= limits.max_headers and _ODD.isdisjoint(headers):
         return _length_problem(headers, limits)  # nearly all, at a third of the price
-    return _size_problem(target, headers, repeated, most, limits) or _form_problem(version, headers, repeated)
+    return (
+        _size_problem(target, headers, repeated, most, limits)
+        or _form_problem(version, headers, repeated)
+        or _coding_problem(headers)
+    )
 
 
 def _size_problem(
@@ -78,4 +84,12 @@ def _form_problem(version: str, headers: Mapping[bytes, bytes], repeated: Sequen
         return HTTPStatus.NOT_IMPLEMENTED, "the only transfer coding known here is chunked, in HTTP/1.1"
     if headers.get(b"expect", b"100-continue").strip().lower() != b"100-continue":
         return HTTPStatus.EXPECTATION_FAILED, "the only expectation known here is 100-continue"
+    return None
+
+
+def _coding_problem(headers: Mapping[bytes, bytes]) -> Problem | None:
+    try:
+        coding_of(headers.get(b"content-encoding", b""))
+    except ValueError as error:
+        return HTTPStatus.UNSUPPORTED_MEDIA_TYPE, str(error)
     return None

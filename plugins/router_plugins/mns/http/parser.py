@@ -50,7 +50,7 @@ _IDLE, _HEAD, _BODY = Phase  # as names of the module they are found faster than
 
 
 class Request(msgspec.Struct, eq=False):
-    """One request as it came; only `answer` changes, once.
+    """One request as it came; only `answer` changes, once, and `body`, when its content coding is taken off.
 
     `headers` have lower-cased names. `target` is what stood on the request line. `received` is in Unix seconds.
     `last`: the connection closes after its answer. `size` is what it is taken to hold of memory, in bytes.
