@@ -19,6 +19,12 @@ _REFERENCE = re.compile("&#(x[0-9A-Fa-f]{1,4}|[0-9]{1,5});")
 _STAND_IN = re.compile("[\U000f0000-\U000fffff]")
 _STAND_IN_IN_XML = re.compile("[\U000f0000-\U000fffff]|&#(?:x0*[Ff][0-9A-Fa-f]{4}|0*(?:9[89]|10[0-4])[0-9]{4});")
 _STAND_IN_IN_JSON = re.compile(r"[\U000f0000-\U000fffff]|\\u[Dd][Bb][89ABab]")
+_STRING_IN_JSON = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)
+_IN_STRING = re.compile(
+    r"\\u[Dd][89ABab][0-9A-Fa-f]{2}\\u[Dd][C-Fc-f][0-9A-Fa-f]{2}"
+    r"|\\u([Dd][89A-Fa-f][0-9A-Fa-f]{2})|\\.|([\x00-\x1f])",
+    re.DOTALL,
+)
 _BYTE = re.compile("[\udc80-\udcff]")
 _SURROGATE = re.compile("\udced[\udca0-\udcbf][\udc80-\udcbf]")
 """The three bytes of a surrogate, which stand for one character that is none."""
@@ -41,6 +47,23 @@ def mended_text(text: str) -> str | None:
 def mended_json(text: str) -> str | None:
     """Return JSON with stand-ins for bytes that are no UTF-8, None where it uses that plane itself."""
     return None if _STAND_IN_IN_JSON.search(text) else _BYTE.sub(_stand_in, text)
+
+
+def repaired_json(text: str) -> str | None:
+    """Return JSON with what its strings cannot have as what they can; None where there is nothing of that.
+
+    Escapes of lone surrogates become the three bytes that each would have, which are no UTF-8, as `mended_text` makes
+    of references to them; raw control characters become escapes.
+    """
+    whole = _STRING_IN_JSON.sub(lambda string: _IN_STRING.sub(_sound, string[0]), text)
+    return None if whole == text else whole
+
+
+def _sound(found: re.Match[str]) -> str:
+    lone, control = found.groups()
+    if lone:
+        return chr(int(lone, 16)).encode("utf-8", "surrogatepass").decode("utf-8", "surrogateescape")
+    return f"\\u{ord(control):04x}" if control else found[0]
 
 
 def _stand_in(found: re.Match[str]) -> str:

@@ -20,7 +20,7 @@ from router import Undecodable
 from router_plugins.charsets import declared_again, text_from, trimmed
 from router_plugins.directmail.cloudevents import CloudEvent, read_cloud_event
 from router_plugins.directmail.partial import partial_event, text_in, with_data
-from router_plugins.mending import is_odd, mended_json, mended_text, original
+from router_plugins.mending import is_odd, mended_json, mended_text, original, repaired_json
 
 _LAYERS = 5
 """base64 around an envelope around base64 around an envelope: more than any real way gives."""
@@ -31,6 +31,8 @@ _NO_MESSAGE = "XML Notification without a Message"
 
 _KNOWN = re.compile(r"[{<]|[A-Za-z][A-Za-z0-9_.-]{0,63}\s{0,9}=")
 """How what a message can be begins."""
+_OTHER_JSON = re.compile(r'[\["]|(?:null|true|false|-?\d[\d.eE+-]{0,400})\s*\Z')
+_KINDS = {list: "array", str: "string", bool: "boolean"}
 _BASE64 = re.compile(r"[A-Za-z0-9+/]++={0,4}")
 _URL_SAFE = str.maketrans("-_", "+/")
 
@@ -64,6 +66,7 @@ def unwrap(text: str, announced: CloudEvent | None = None) -> tuple[str, CloudEv
         elif text.startswith("<"):
             text, was_base64, announced = _from_xml(text), False, None
         else:
+            _refuse_other_json(text)
             plain = None if was_base64 else _from_base64(text)
             if plain is None:
                 return text, None
@@ -71,7 +74,31 @@ def unwrap(text: str, announced: CloudEvent | None = None) -> tuple[str, CloudEv
     raise Undecodable(f"more than {_LAYERS} envelopes inside each other")
 
 
+def _refuse_other_json(text: str) -> None:
+    """Raise `Undecodable` for JSON that is no object, and say what it is."""
+    if not _OTHER_JSON.match(text):
+        return
+    whole = mended_json(repaired_json(text) or text) or ""
+    try:
+        value = msgspec.json.decode(whole)
+    except (msgspec.DecodeError, RecursionError):
+        return
+    kind = "JSON null" if value is None else f"a JSON {_KINDS.get(type(value), 'number')}"
+    raise Undecodable(f"{kind}, not an object: neither key=value text nor a CloudEvent or a topic's envelope")
+
+
 def _from_json(text: str, announced: CloudEvent | None) -> tuple[str, CloudEvent | None]:
+    """Return what an envelope holds, or a CloudEvent; what cannot be read is read again with its strings repaired."""
+    try:
+        return _read_json(text, announced)
+    except Undecodable:
+        again = repaired_json(text)
+        if again is None:
+            raise
+        return _read_json(again, announced)
+
+
+def _read_json(text: str, announced: CloudEvent | None) -> tuple[str, CloudEvent | None]:
     """Return what an envelope holds; or the text of a CloudEvent, or of one's data, and that CloudEvent."""
     odd = is_odd(text)
     cloud = read_cloud_event(text)
@@ -99,8 +126,18 @@ def _in_cloud_event(cloud: CloudEvent, text: str, *, odd: bool) -> tuple[str, Cl
         return inner, None
     bare = trimmed(_bared(inner))
     if bare.startswith("{"):
-        return bare, with_data(cloud, bare)
+        return _with_readable_data(cloud, bare)
     return (bare, None) if _KNOWN.match(bare) else (text, cloud)
+
+
+def _with_readable_data(cloud: CloudEvent, data: str) -> tuple[str, CloudEvent]:
+    held = with_data(cloud, data)
+    try:
+        msgspec.json.decode(held.data, type=msgspec.Raw)
+    except (msgspec.DecodeError, RecursionError):
+        again = repaired_json(data)
+        return (data, held) if again is None else (again, with_data(cloud, again))
+    return data, held
 
 
 def _from_xml(text: str) -> str:

@@ -14,7 +14,7 @@ from fnmatch import translate
 import msgspec
 
 from router_plugins.charsets import text_from, trimmed
-from router_plugins.mending import is_odd, mended_json, original
+from router_plugins.mending import is_odd, mended_json, original, repaired_json
 from router_plugins.mns import wire
 from router_plugins.mns.http import content_of
 
@@ -75,6 +75,13 @@ def _text(value: bytes) -> str:
 def _topic_of_json(body: bytes) -> Topic:
     """Read the envelope as the decoder does; raises ValueError or `msgspec.DecodeError`."""
     text = trimmed(text_from(body).lstrip("\ufeff \t\r\n"))
+    try:
+        return _topic_in(text)
+    except msgspec.DecodeError:
+        return _topic_in(repaired_json(text) or text)
+
+
+def _topic_in(text: str) -> Topic:
     if not is_odd(text):
         return msgspec.json.decode(text, type=Topic)
     topic = msgspec.json.decode(mended_json(text) or "", type=Topic)

@@ -148,7 +148,7 @@ def test_data_of_others_is_not_even_read(decode: Decode, cloud: dict[str, Any]) 
 
 
 @pytest.mark.parametrize(
-    "data", ["[" * 100_000, "[" * 100_000 + "]" * 100_000, '{"a":' * 100_000, "NaN", "{", '{"a":"\\ud800"}']
+    "data", ["[" * 100_000, "[" * 100_000 + "]" * 100_000, '{"a":' * 100_000, "NaN", "{", '{"a":"\\ud8"}']
 )
 def test_hostile_json_is_refused(decode: Decode, data: str) -> None:
     body = '{"specversion":"1.0","type":"dm:Deliver:Fail","id":"1","source":"acs:dm","data":' + data + "}"
