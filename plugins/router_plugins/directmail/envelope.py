@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import binascii
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from xml.etree.ElementTree import Element, ParseError
 
 import msgspec
@@ -32,7 +32,7 @@ _NO_MESSAGE = "XML Notification without a Message"
 _KNOWN = re.compile(r"[{<]|[A-Za-z][A-Za-z0-9_.-]{0,63}\s{0,9}=")
 """How what a message can be begins."""
 _OTHER_JSON = re.compile(r'[\["]|(?:null|true|false|-?\d[\d.eE+-]{0,400})\s*\Z')
-_KINDS = {list: "array", str: "string", bool: "boolean"}
+_KINDS: Mapping[type, str] = {list: "array", str: "string", bool: "boolean"}
 _BASE64 = re.compile(r"[A-Za-z0-9+/]++={0,4}")
 _URL_SAFE = str.maketrans("-_", "+/")
 
@@ -80,10 +80,10 @@ def _refuse_other_json(text: str) -> None:
         return
     whole = mended_json(repaired_json(text) or text) or ""
     try:
-        value = msgspec.json.decode(whole)
+        value: object = msgspec.json.decode(whole)
     except (msgspec.DecodeError, RecursionError):
         return
-    kind = "JSON null" if value is None else f"a JSON {_KINDS.get(type(value), 'number')}"
+    kind = "JSON null" if value is None else f"a JSON {_KINDS.get(value.__class__, 'number')}"
     raise Undecodable(f"{kind}, not an object: neither key=value text nor a CloudEvent or a topic's envelope")
 
 

@@ -9,6 +9,8 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from router.event import ENVELOPE_FIELDS, Event
 from router.match.condition import text_of
@@ -83,3 +85,64 @@ def test_blanks_around_a_name_do_not_make_it_another(decode: Decode, cloud: dict
     cloud["data"] |= {" class": "hard", "reason\n": "x", "\tid": "7"}
     kept = decode(json.dumps(cloud)).fields.extra  # type: ignore[attr-defined]
     assert kept == {"extra. class": "hard", "extra.reason\n": "x", "data_\tid": "7"}
+
+
+FAKE = (
+    "env_id=777&msg_id=9&account=ceo@x.com&from=ceo@x.com&rcpt=q@r.com&recv_time=2000-01-01 00:00:00"
+    "&end_time=2000-01-01 00:00:00&status=4&event=open&region=evil&err_code=550&err_msg=550 no"
+)
+FORGED = {"env_id": "777", "account": "ceo@x.com", "from": "ceo@x.com", "status": "4", "event": "dm:Trace:Open"}
+WHOLE = [
+    FAKE,
+    f"x&{FAKE}",
+    f"X-Notify-Message-ID=1&{FAKE}",
+    json.dumps({"specversion": "1.0", "type": "dm:Trace:Open", "source": "acs:dm", "id": "7", "data": FORGED}),
+    json.dumps(FORGED),
+    '", "account": "ceo@x.com", "x": "',
+    in_json(FAKE),
+    in_xml(FAKE),
+    in_base64(FAKE),
+    f"]]></Message><Message>{FAKE}",
+]
+SENDERS = (
+    "header",
+    "msg_id",
+    "tag",
+    "subject",
+    "url",
+    "user_agent",
+    "err_msg",
+    "from",
+    "X-Notify-Message-ID",
+    "unknown",
+)
+
+
+@given(
+    st.sampled_from(SENDERS),
+    st.sampled_from(WHOLE) | st.lists(st.sampled_from(WHOLE) | st.text(max_size=5), max_size=3).map("".join),
+    st.sampled_from(["text", "header", "key", "list"]),
+    st.sampled_from(WAYS),
+)
+def test_a_whole_result_in_a_value_of_a_cloud_event_is_only_that_value(
+    decode: Decode, name: str, forged: str, shape: str, way: Callable[[str], str]
+) -> None:
+    data: dict[str, Any] = {
+        "env_id": "1", "account": "a@shop.com", "from": "a@shop.com", "rcpt": "r@d.com", "status": "0",
+        "deliver_time": "2024-04-29T11:07:12", "event": "dm:Deliver:Succeed",
+    }  # fmt: skip
+    honest = dict(data)
+    data[name] = {
+        "text": forged,
+        "header": {"X-Notify-Message-ID": forged, "account": "ceo@x.com"},
+        "key": {forged: FORGED, **FORGED},
+        "list": [forged, FORGED],
+    }[shape]
+    cloud = {"specversion": "1.0", "type": "dm:Deliver:Succeed", "source": "acs:dm", "id": "1", "data": data}
+    event = decode(way(json.dumps(cloud)))
+    kept = {key: event.get(key) for key in ("env_id", "account", "from", "rcpt", "status", "event") if key != name}
+    assert kept == {key: honest[key] for key in kept}
+    assert event.type == "Deliver:SendSuccessfully"
+    assert event.time.isoformat() == "2024-04-29T11:07:12+08:00"
+    if shape == "text" and name not in {"header", "from"}:
+        assert event.get(name) == forged
