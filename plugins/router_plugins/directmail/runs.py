@@ -11,7 +11,7 @@ what comes behind a run without anything odd in front is the reply.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from router import Undecodable
 
@@ -20,6 +20,7 @@ _PLAIN = ("status", "event", "region", "err_code")
 _TAIL = "tail"
 _PARTS = (*_HEADS, _TAIL)
 _INVALID_ADDRESS = "2"
+_CODE = re.compile("[2-5][0-9]{2}")
 TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
 TWO = "two results in one text"
 
@@ -64,10 +65,10 @@ def start_of_run(text: str, start: int) -> int:
     )
 
 
-def refuse_two(front: str, reply: str, status: str, *, echoed: bool) -> None:
+def refuse_two(front: str, values: Mapping[str, str], *, echoed: bool) -> None:
     """Raise `Undecodable` if what stands before the account that was read may belong to another result than the rest.
 
-    `front` is everything before that account, `reply` the err_msg. `echoed`: the front begins with a sender's value.
+    `front` is everything before that account. `echoed`: it begins with a sender's value.
     What begins in front may be a whole run, or be one whose rest comes in the reply: then a run stands inside one of
     its values. A mistyped rcpt with keys in it is what status 2 tells of.
     """
@@ -76,12 +77,17 @@ def refuse_two(front: str, reply: str, status: str, *, echoed: bool) -> None:
     count = _count(begun, 0)
     if count == len(begun) <= _HEADS.index("account"):
         return
-    behind = _names(reply)
+    behind = _names(values.get("err_msg", ""))
     if not echoed and _HEADS[0] in behind:
         del behind[behind.index(_HEADS[0]) :]
     whole = _count(behind, count) == len(_PARTS)
-    if whole or (count == len(_HEADS) and status == _INVALID_ADDRESS):
+    if whole or (count == len(_HEADS) and _is_invalid_address(values)):
         raise Undecodable(TWO)
+
+
+def _is_invalid_address(values: Mapping[str, str]) -> bool:
+    """Say whether the vendor reports that the recipient is none; its code is one of SMTP."""
+    return values.get("status") == _INVALID_ADDRESS and _CODE.fullmatch(values.get("err_code", "")) is not None
 
 
 def _names(text: str) -> list[str]:

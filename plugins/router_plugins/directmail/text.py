@@ -136,7 +136,7 @@ def _settle_later_form(values: dict[str, str], front: str) -> None:
     echoed = next(iter(values), "") == _NOTIFY
     if echoed:
         front = front.partition("=")[2]
-    refuse_two(front, values.get("err_msg", ""), values.get("status", ""), echoed=echoed)
+    refuse_two(front, values, echoed=echoed)
     if echoed and "err_msg" in values and "failed_type" not in values:
         values["err_msg"], values["failed_type"] = _split_failed_type(values["err_msg"])
 
