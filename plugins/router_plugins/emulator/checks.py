@@ -13,8 +13,8 @@ LONGEST_NAME = 120
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
 _LONGEST_TAG = 16
 _QUEUE_ENDPOINT = re.compile(r"acs:mns:([^:]*):(.+):queues/([^/]+)")
-_OTHER_ENDPOINTS = re.compile(r"mail:directmail:[^@\s]+@[^@\s]+|sms:directsms:(anonymous|[+0-9]+)")
-"""What the documents know beside URLs and queues; nothing is sent there from here."""
+_OTHER_ENDPOINTS = re.compile(r"(?:mail:directmail|sms:directsms|sms:dayu|push):\S+")
+"""What the documents and the SDKs know beside URLs and queues; nothing is sent there from here."""
 
 
 def check_queue_name(name: str) -> None:
@@ -23,8 +23,8 @@ def check_queue_name(name: str) -> None:
 
 
 def check_topic_name(name: str) -> None:
-    """Raise `TopicNameLengthError` or `TopicNameInvalid`."""
-    _check_name(name, "TopicNameLengthError", "TopicNameInvalid")
+    """Raise `TopicNameLengthError` or `TopicNameInvalid`; topics of short messages are called `sms.` and something."""
+    _check_name(name.removeprefix("sms."), "TopicNameLengthError", "TopicNameInvalid")
 
 
 def check_subscription_name(name: str) -> None:
