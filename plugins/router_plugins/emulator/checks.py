@@ -56,7 +56,7 @@ def check_endpoint(endpoint: str, resource: str, host: str = "") -> None:
         endpoint_url(endpoint)
     elif (match := _QUEUE_ENDPOINT.fullmatch(endpoint)) is not None:
         region, account, queue = match.groups()
-        ours = f"acs:mns:{region}:{account}:" == resource or (host and account == _first_label(host))
+        ours = f"acs:mns:{region}:{account}:" == resource or account in _first_labels(host)
         if not ours or not _NAME.fullmatch(queue) or len(queue) > LONGEST_NAME:
             raise ServiceError("EndpointInvalid", f"The endpoint {endpoint} is not of the form {resource}queues/NAME.")
     elif not _OTHER_ENDPOINTS.fullmatch(endpoint):
@@ -74,10 +74,13 @@ def check_terminal(endpoint: str, resource: str) -> None:
         raise ServiceError("InvalidArgument", f"The endpoint {endpoint} is neither an HTTP URL nor a queue.")
 
 
-def _first_label(host: str) -> str:
-    """Return what SDKs take for the account: `localhost`, 127, an account's number, or [::1] as it is."""
+def _first_labels(host: str) -> set[str]:
+    """Return what SDKs take for the account: `localhost`, 127, an account's number, or [::1] as it is.
+
+    The PHP SDK takes a port for a part of it.
+    """
     name = host if host.endswith("]") else host.rpartition(":")[0] or host
-    return name.partition(".")[0]
+    return {name.partition(".")[0], host.partition(".")[0]} - {""}
 
 
 def check_policy(own: str | None, policy: DlqPolicy) -> None:

@@ -261,6 +261,7 @@ async def test_names_by_the_rule_are_taken(service: Service, name: str) -> None:
         ("127.0.0.1", "acs:mns::127:queues/q"),
         ("localhost:6060", "acs:mns:null:localhost:queues/q"),
         ("localhost", "acs:mns:cn-hangzhou:localhost:queues/q"),
+        ("localhost:6060", "acs:mns::localhost:6060:queues/q"),
         ("[::1]:6060", "acs:mns:cn-hangzhou:[::1]:queues/q"),
         ("4711.mns.cn-shanghai.emulator.test:6060", "acs:mns:cn-shanghai:4711:queues/q"),
     ],
