@@ -49,7 +49,7 @@ def campaign(
     """
     order = {
         "results": results, "seed": seed, "rate": rate, "form": form, "duplicates": duplicates, "feedback": feedback,
-        "accounts": account, "regions": _listed(region), "mix": None if mix == ["published"] else _kinds(mix),
+        "accounts": _listed(account), "regions": _listed(region), "mix": None if mix == ["published"] else _kinds(mix),
         "domains": _weights("--domains", domains), "recovered": recovered, "odd": odd, "tags": tag, "start": start,
     }  # fmt: skip
     given = {name: value for name, value in order.items() if value is not None}
@@ -103,7 +103,7 @@ def _weights(option: str, texts: Several, *, need: str = "") -> dict[str, float]
     for part in parts:
         name, equals, text = part.partition("=")
         try:
-            weight = float(text) if equals else 1.0
+            weight = float(text.removesuffix("%")) if equals else 1.0
         except ValueError:
             weight = -1.0
         if not name or not weight >= 0 or not isfinite(weight) or (need and not equals):
