@@ -35,8 +35,8 @@ def _java(recipe: Path, folder: Path) -> Sequence[Sequence[str]]:
     )
 
 
-def _go(recipe: Path, folder: Path) -> Sequence[Sequence[str]]:
-    return (["go", "build", "-C", str(recipe), "-o", f"{folder}/every_operation", "."],)
+def _go(_recipe: Path, folder: Path) -> Sequence[Sequence[str]]:
+    return (["go", "build", "-o", f"{folder}/every_operation", "."],)
 
 
 def _node(recipe: Path, folder: Path) -> Sequence[Sequence[str]]:
@@ -74,7 +74,7 @@ def _built(language: str) -> Path:
         fresh = CACHE / f"{language}.{uuid.uuid4().hex}"  # then renamed: another run may be building too
         fresh.mkdir(parents=True)
         for step in SDKS[language].build(recipe, fresh):
-            subprocess.run(step, check=True, timeout=FETCH, stdout=subprocess.DEVNULL)
+            subprocess.run(step, cwd=recipe, check=True, timeout=FETCH, stdout=subprocess.DEVNULL)
         try:
             fresh.rename(folder)
         except OSError:

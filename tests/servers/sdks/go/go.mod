@@ -1,6 +1,6 @@
 module everyoperation
 
-go 1.24.0
+go 1.19
 
 require (
 	github.com/aliyun/aliyun-mns-go-sdk v1.0.2
@@ -8,10 +8,10 @@ require (
 )
 
 require (
-	github.com/andybalholm/brotli v1.2.0 // indirect
-	github.com/klauspost/compress v1.18.2 // indirect
+	github.com/andybalholm/brotli v1.0.4 // indirect
+	github.com/klauspost/compress v1.15.9 // indirect
 	github.com/valyala/bytebufferpool v1.0.0 // indirect
-	github.com/valyala/fasthttp v1.69.0 // indirect
+	github.com/valyala/fasthttp v1.44.0 // indirect
 )
 
 replace github.com/gogap/errors => ./errors

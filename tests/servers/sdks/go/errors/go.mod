@@ -1,3 +1,3 @@
 module github.com/gogap/errors
 
-go 1.20
+go 1.19
