@@ -33,7 +33,12 @@ def _words(name: str, kind: type[S], error: msgspec.ValidationError) -> str:
     limits = _limits(kind).get(name)
     if limits is not None:
         return out_of_range(name, *limits)
-    return f"The XML you provided did not validate against our published schema, cause by {name}: {error}."
+    return f"{against_schema(name)} {error}."
+
+
+def against_schema(name: str) -> str:
+    """Say in the service's words that an element is missing or is not what it should be."""
+    return f"The XML you provided did not validate against our published schema, cause by {name}."
 
 
 @cache

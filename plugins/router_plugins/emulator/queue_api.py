@@ -10,7 +10,7 @@ from aiohttp import web
 
 from router_plugins.emulator import listing, xml
 from router_plugins.emulator.account import Account
-from router_plugins.emulator.attributes import converted
+from router_plugins.emulator.attributes import against_schema, converted
 from router_plugins.emulator.errors import ServiceError
 from router_plugins.emulator.limits import whole_number
 from router_plugins.emulator.polls import LongPolls
@@ -113,7 +113,7 @@ class QueueApi:
         fields = xml.texts(message)
         body = fields.get("MessageBody", "")
         if not body:
-            raise ServiceError("InvalidArgument", "A message needs a MessageBody.")
+            raise ServiceError("InvalidArgument", against_schema("MessageBody"))
         delay = _number(fields, "DelaySeconds", 0, _LONGEST_DELAY)
         priority = _number(fields, "Priority", 1, _LOWEST_PRIORITY)
         stored = self._account.send(

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from router_plugins.emulator import listing, xml
 from router_plugins.emulator.account import Account
-from router_plugins.emulator.attributes import converted
+from router_plugins.emulator.attributes import against_schema, converted
 from router_plugins.emulator.errors import ServiceError
 from router_plugins.emulator.properties import properties_of
 from router_plugins.emulator.queued import described
@@ -60,7 +60,7 @@ class TopicApi:
         fields = xml.texts(sent)
         name, tag = call.path["topic"], fields.get("MessageTag", "")
         if "MessageBody" not in fields:
-            raise ServiceError("InvalidArgument", "A message needs a MessageBody.")
+            raise ServiceError("InvalidArgument", against_schema("MessageBody"))
         message, pushes = self._account.publish(name, fields["MessageBody"], tag, properties=properties_of(sent))
         self._push(pushes)
         return reply(201, "Message", xml.leaves({"MessageId": message.message_id, "MessageBodyMD5": message.body_md5}))

@@ -297,6 +297,8 @@ async def test_what_is_sent_to_mailboxes_and_phones_goes_nowhere_and_is_counted(
         ("PUT", "/queues/x", "<Queue><DelaySeconds>soon</DelaySeconds></Queue>", "The value of DelaySeconds should"),
         ("PUT", "/queues/x", "<Queue><LoggingEnabled>perhaps</LoggingEnabled></Queue>",
          "The XML you provided did not validate against our published schema, cause by LoggingEnabled"),
+        ("POST", "/queues/q/messages", "<Message/>",
+         "The XML you provided did not validate against our published schema, cause by MessageBody."),
         ("PUT", "/queues/x", "<Queue", "The XML you provided was not well-formed."),
         ("GET", "/queues/q/messages?waitseconds=31", "",
          'Http request URL contains invalid querystring item "waitseconds".'),
