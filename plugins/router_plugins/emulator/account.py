@@ -11,10 +11,11 @@ from typing import TypeVar
 
 import msgspec
 
-from router_plugins.emulator import checks, dead_letters, xml
+from router_plugins.emulator import checks, xml
 from router_plugins.emulator.errors import ServiceError
 from router_plugins.emulator.faults import FARTHEST, Faults, happens
 from router_plugins.emulator.ledger import Origin
+from router_plugins.emulator.properties import NONE, Properties, dead_letter
 from router_plugins.emulator.queue import Queue, new_message_id
 from router_plugins.emulator.queued import DEFAULT_PRIORITY, Clock, LostLease, QueueAttributes, Stored
 from router_plugins.emulator.topic import (
@@ -105,18 +106,18 @@ class Account:
         *,
         delay: int | None = None,
         priority: int = DEFAULT_PRIORITY,
-        extra: str = "",
+        properties: Properties = NONE,
         group: str = "",
     ) -> Stored:
         """Put a message into a queue; `delay` in seconds. Raises `InvalidArgument`."""
         xml.check_writable(body)
-        stored = queue.send(body, delay=delay, priority=priority, extra=extra, group=group)
+        stored = queue.send(body, delay=delay, priority=priority, properties=properties, group=group)
         self._settle_in(queue, stored)
         return stored
 
     def create_topic(self, name: str, attributes: TopicAttributes) -> bool:
         """Say whether the topic is new; raise `TopicAlreadyExist` if it is there with other attributes."""
-        checks.check_name(name)
+        checks.check_topic_name(name)
         if (there := self.topics.get(name)) is not None:
             return _unchanged(there.attributes == attributes, "TopicAlreadyExist")
         self.topics[name] = Topic(name, attributes, self._clock())
@@ -130,11 +131,14 @@ class Account:
         """Delete the topic and its subscriptions; one that is not there is no error."""
         self.topics.pop(name, None)
 
-    def subscribe(self, topic_name: str, name: str, attributes: SubscriptionAttributes) -> bool:
-        """Say whether the subscription is new; raise `SubscriptionAlreadyExist` if it is there and different."""
-        checks.check_name(name)
+    def subscribe(self, topic_name: str, name: str, attributes: SubscriptionAttributes, host: str = "") -> bool:
+        """Say whether the subscription is new; raise `SubscriptionAlreadyExist` if it is there and different.
+
+        `host` is the one that the caller knows the service by: SDKs take its first label for the account.
+        """
+        checks.check_subscription_name(name)
         subscriptions = self.topic(topic_name).subscriptions
-        checks.check_endpoint(attributes.endpoint, self.resource)
+        checks.check_endpoint(attributes.endpoint, self.resource, host)
         checks.check_policy(checks.queue_of(attributes.endpoint), attributes.dlq_policy)
         if (there := subscriptions.get(name)) is not None:
             return _unchanged(there.attributes == attributes, "SubscriptionAlreadyExist")
@@ -159,31 +163,39 @@ class Account:
         self.topic(topic).subscriptions.pop(name, None)
 
     def publish(
-        self, topic_name: str, body: str, tag: str = "", origin: Origin | None = None
+        self,
+        topic_name: str,
+        body: str,
+        tag: str = "",
+        origin: Origin | None = None,
+        properties: Properties = NONE,
     ) -> tuple[TopicMessage, list[Push]]:
         """Publish to a topic: fill its queues, and return the message and the pushes to make."""
         topic = self.topic(topic_name)
         checks.check_tag(tag)
         if origin is None:
             xml.check_writable(body)
-        message, wanted = topic.publish(body, tag, self._clock(), origin)
+        message, wanted = topic.publish(body, tag, self._clock(), origin, properties)
         return message, self.hand_over(message, wanted)
 
     def hand_over(self, message: TopicMessage, wanted: Iterable[Subscription]) -> list[Push]:
         """Put a message into the queues among those that want it; return the pushes to make to the others."""
         pushes: list[Push] = []
         for subscription in wanted:
-            queue_name = checks.queue_of(subscription.attributes.endpoint)
-            if queue_name is None:
+            endpoint = subscription.attributes.endpoint
+            queue_name = checks.queue_of(endpoint)
+            if queue_name is not None:
+                self.put(queue_name, content(message, subscription, self.number), message.origin, message.properties)
+            elif checks.is_url(endpoint):
                 pushes.append(Push(message, subscription))
             else:
-                self.put(queue_name, content(message, subscription, self.number), message.origin)
+                self.undeliverable += 1
         if message.origin is not None:
             for _ in pushes:
                 message.origin.ledger.pushed(message.origin.index)
         return pushes
 
-    def put(self, queue_name: str, body: str, origin: Origin | None, extra: str = "") -> None:
+    def put(self, queue_name: str, body: str, origin: Origin | None, properties: Properties = NONE) -> None:
         """Put what a topic delivers into a queue; what finds no queue, or too small a one, is counted."""
         queue = self.queues.get(queue_name)
         if queue is None or len(body.encode()) > queue.attributes.maximum_message_size:
@@ -191,15 +203,15 @@ class Account:
             return
         if origin is not None:
             origin.ledger.queued(origin.index)
-        self._settle_in(queue, queue.send(body, extra=extra, origin=origin))
+        self._settle_in(queue, queue.send(body, properties=properties, origin=origin))
 
     def bury(self, push: Push, subscription: Subscription) -> None:
         """Put what a subscription gave up on into its dead-letter queue, if it has one."""
         queue_name = subscription.attributes.dlq_policy.queue
         if queue_name:
             source = f"{self.resource}/topics/{subscription.topic}/subscriptions/{subscription.name}"
-            extra = dead_letters.properties("TOPIC", source, push.message.message_id)
-            self.put(queue_name, push.message.body, push.message.origin, extra)
+            properties = dead_letter(push.message.properties, "TOPIC", source, push.message.message_id)
+            self.put(queue_name, push.message.body, push.message.origin, properties)
 
     def _settle_in(self, queue: Queue, stored: Stored) -> None:
         """Tell who waits; put the message in once more, outside of the books, when duplicates are ordered."""
@@ -216,10 +228,9 @@ class Account:
         target = self.queues.get(queue.attributes.dlq_policy.queue)
         if target is None or len(message.body.encode()) > target.attributes.maximum_message_size:
             return False
-        extra = message.extra + dead_letters.properties(
-            "QUEUE", f"{self.resource}/queues/{queue.name}", message.message_id
-        )
-        letter = msgspec.structs.replace(message, message_id=new_message_id(), extra=extra, group="")
+        source = f"{self.resource}/queues/{queue.name}"
+        properties = dead_letter(message.properties, "QUEUE", source, message.message_id)
+        letter = msgspec.structs.replace(message, message_id=new_message_id(), properties=properties, group="")
         target.accept(letter, origin=origin)
         self._arrived(target.name)
         return True

@@ -192,7 +192,7 @@ class Admin:
                 enabled=bool(order.dead_letter_queue), dead_letter_target_queue=order.dead_letter_queue
             ),
         )
-        new = self._account.subscribe(order.topic, order.name, attributes)
+        new = self._account.subscribe(order.topic, order.name, attributes, request.host)
         return json_reply(self._account.subscription(order.topic, order.name), 201 if new else 200)
 
     async def _unsubscribe(self, request: web.Request) -> web.Response:

@@ -67,7 +67,7 @@ class EventBus:
         """Make a rule; raise `RuleAlreadyExist`, or `InvalidArgument` for an endpoint or a type that is none."""
         if order.name in self.by_name:
             raise ServiceError("RuleAlreadyExist")
-        checks.check_endpoint(order.endpoint, self._account.resource)
+        checks.check_terminal(order.endpoint, self._account.resource)
         now = self._clock()
         attributes = SubscriptionAttributes(
             endpoint=order.endpoint, notify_strategy=order.strategy, notify_content_format="SIMPLIFIED"

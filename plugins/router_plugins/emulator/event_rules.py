@@ -29,7 +29,7 @@ class EventRules:
         if order.name in self.by_name:
             raise ServiceError("RuleAlreadyExist")
         for endpoint in order.endpoints:
-            checks.check_endpoint(endpoint, self._account.resource)
+            checks.check_terminal(endpoint, self._account.resource)
         delay = self._delay if order.delay is None else order.delay
         rule = rule_of(order, self._clock(), delay / self._fast)
         if rule.own_topic:

@@ -13,8 +13,8 @@ _MOST = 1000
 def page(
     names: Iterable[str],
     headers: Mapping[str, str],
-    entry: Callable[[str], str],
-) -> str:
+    entry: Callable[[str], xml.Node],
+) -> xml.Nodes:
     """Write the entries that `x-mns-prefix`, `x-mns-marker` and `x-mns-ret-number` ask for.
 
     The marker is the first name of the next page, and is left out when there is none: an empty one breaks
@@ -24,8 +24,7 @@ def page(
     prefix, marker = headers.get("x-mns-prefix", ""), headers.get("x-mns-marker", "")
     wanted = sorted(name for name in names if name.startswith(prefix) and name >= marker)
     shown, rest = wanted[:most], wanted[most:]
-    following = xml.leaf("NextMarker", rest[0]) if rest else ""
-    return "".join(entry(name) for name in shown) + following
+    return [*map(entry, shown), *([xml.leaf("NextMarker", rest[0])] if rest else ())]
 
 
 def with_meta(headers: Mapping[str, str]) -> bool:

@@ -90,6 +90,19 @@ PUSHES: Columns = {
 }
 
 
+CAMPAIGNS: Columns = {
+    "campaign": lambda c: c["id"],
+    "results": lambda c: c["results"],
+    "sent": lambda c: c["sent"],
+    "pushes": lambda c: c["pushed"],
+    "answered": lambda c: c["answered"],
+    "given up": lambda c: c["given_up"],
+    "queued": lambda c: c["queued"],
+    "deleted": lambda c: c["deleted"],
+    "state": lambda c: "finished" if c["finished"] else "under way",
+}
+
+
 def lister(kind: str) -> Callable[..., None]:
     """Return the command that lists all of a kind."""
     path, words, columns = KINDS[kind]

@@ -89,7 +89,9 @@ def endpoint_url(endpoint: str) -> URL:
     try:
         url = URL(endpoint, encoded=True)
     except ValueError as error:
-        raise ServiceError("InvalidArgument", f"The endpoint {endpoint} is no URL: {error}.") from error
+        raise ServiceError("EndpointInvalid", f"The endpoint {endpoint} is no URL: {error}.") from error
+    if not url.host:
+        raise ServiceError("EndpointInvalid", f"The endpoint {endpoint} names no host.")
     return url if url.raw_path != "/" else url.with_path("/notifications", keep_query=True, encoded=True)
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from hashlib import md5
 from heapq import heappop, heappush, nsmallest
 
 import msgspec
 
 from router_plugins.emulator.errors import ServiceError
 from router_plugins.emulator.groups import Groups
+from router_plugins.emulator.handles import is_handle, new_handle
 from router_plugins.emulator.ledger import Origin
+from router_plugins.emulator.properties import NONE, Properties, body_md5
 from router_plugins.emulator.queued import DEFAULT_PRIORITY, Clock, Counts, Lease, LostLease, QueueAttributes, Stored
 
 Bury = Callable[["Queue", Stored, Origin | None], bool]
@@ -19,7 +20,10 @@ Bury = Callable[["Queue", Stored, Origin | None], bool]
 
 
 class _Held(msgspec.Struct, eq=False):
-    """A message and where it is in its life; `ticket` is that of its wait, 0 once it is deleted."""
+    """A message and where it is in its life.
+
+    `ticket` is that of its wait, 0 once it is deleted; `delayed` as long as it waits to be received for the first time.
+    """
 
     message: Stored
     number: int
@@ -29,6 +33,7 @@ class _Held(msgspec.Struct, eq=False):
     handle: str = ""
     dequeues: int = 0
     first_dequeued: float = 0.0
+    delayed: bool = False
 
 
 class Queue:
@@ -63,7 +68,9 @@ class Queue:
         self._tickets = 0
         self._ready: list[tuple[int, int, int, _Held]] = []
         self._waiting: list[tuple[float, int, _Held]] = []
-        self._leased: dict[str, _Held] = {}
+        self._by_handle: dict[str, _Held] = {}
+        self._last_delayed: _Held | None = None
+        self._leases = 0
         self._delayed = 0
 
     def __repr__(self) -> str:
@@ -80,7 +87,7 @@ class Queue:
         *,
         delay: int | None = None,
         priority: int = DEFAULT_PRIORITY,
-        extra: str = "",
+        properties: Properties = NONE,
         group: str = "",
         origin: Origin | None = None,
     ) -> Stored:
@@ -88,11 +95,19 @@ class Queue:
         octets = body.encode()
         if len(octets) > self.attributes.maximum_message_size:
             limit = self.attributes.maximum_message_size
-            raise ServiceError("InvalidArgument", f"The message body exceeds {limit} bytes.")
-        digest = md5(octets, usedforsecurity=False).hexdigest().upper()
-        message = Stored(new_message_id(), body, digest, self._clock(), priority, extra, group)
+            raise ServiceError("InvalidArgument", f"The length of message should not be larger than {limit} bytes.")
+        message_id, digest = new_message_id(), body_md5(octets, properties)
+        message = Stored(message_id, body, digest, self._clock(), priority, properties, group)
         self.accept(message, self.attributes.delay_seconds if delay is None else delay, origin)
         return message
+
+    def delay_handle(self, message: Stored) -> str:
+        """Return the handle of a message that was just sent with a delay, by which it can be changed or deleted.
+
+        It is "" for others, and for one behind another of its group.
+        """
+        held = self._last_delayed
+        return held.handle if held is not None and held.message is message else ""
 
     def accept(self, message: Stored, delay: float = 0, origin: Origin | None = None) -> None:
         """Take a message in that was made already, to be received after `delay` seconds."""
@@ -112,7 +127,7 @@ class Queue:
                 continue
             held.dequeues += 1
             held.first_dequeued = held.first_dequeued or now
-            self._lease(held, now, self.attributes.visibility_timeout)
+            self._hide(held, now, self.attributes.visibility_timeout)
             leases.append(_lease_of(held))
         return leases
 
@@ -124,22 +139,20 @@ class Queue:
 
     def delete(self, handle: str) -> None:
         """Delete a leased message; raises `ReceiptHandleError`, or what `lost` says when the lease is over."""
-        held = self._held_by(handle)
-        del self._leased[handle]
+        held = self._taken(handle)
         self._forget(held)
         if held.origin is not None:
             held.origin.ledger.deleted(held.origin.index)
 
     def change_visibility(self, handle: str, seconds: int) -> Lease:
         """Hide a leased message for `seconds` from now; the old handle dies (PROTOCOL 1.6). Errors as `delete`."""
-        held = self._held_by(handle)
-        del self._leased[handle]
-        self._lease(held, self._clock(), seconds)
+        held = self._taken(handle)
+        self._hide(held, self._clock(), seconds)
         return _lease_of(held)
 
     def expire(self, handle: str | None = None) -> int:
         """End one lease (None: all of them) as if its time was over; return how many there were."""
-        ended = [held for key, held in self._leased.items() if handle in {None, key}]
+        ended = [held for key, held in self._by_handle.items() if handle in {None, key} and not held.delayed]
         for held in ended:
             held.visible = self._clock()
             self._wait(held)
@@ -156,7 +169,7 @@ class Queue:
         now = self._settle()
         behind = self._groups.behind()
         due = sum(held.visible <= now for held in behind)
-        return Counts(len(self._ready) + due, len(self._leased), self._delayed + len(behind) - due)
+        return Counts(len(self._ready) + due, self._leases, self._delayed + len(behind) - due)
 
     def contents(self) -> list[tuple[Stored, float]]:
         """Return every message in the order of sending, with the Unix seconds from when it can be received."""
@@ -177,9 +190,11 @@ class Queue:
 
     def _free(self, held: _Held) -> None:
         """Let a message be received, now or when its delay is over."""
-        if held.visible > self._clock():
-            self._delayed += 1
-            self._wait(held)
+        now = self._clock()
+        if held.visible > now:
+            held.delayed = True
+            self._hide(held, now)
+            self._last_delayed = held
         else:
             self._make_ready(held)
 
@@ -207,9 +222,8 @@ class Queue:
             held = entry[2]
             if _is_stale(entry):
                 continue
-            self._delayed -= not held.handle
-            self._leased.pop(held.handle, None)
-            held.handle = ""
+            self._show(held)
+            held.delayed = False
             self._make_ready(held)
         return now
 
@@ -219,17 +233,30 @@ class Queue:
     def _buried(self, held: _Held) -> bool:
         return self._bury is not None and self._bury(self, held.message, held.origin)
 
-    def _lease(self, held: _Held, now: float, seconds: int) -> None:
-        held.visible = now + seconds / self._fast
-        held.handle = f"8-{held.number:x}Z{secrets.token_hex(6)}"
-        self._leased[held.handle] = held
+    def _hide(self, held: _Held, now: float, seconds: float | None = None) -> None:
+        """Let a message wait with a new handle, for a lease of `seconds` or until its delay is over."""
+        if seconds is not None:
+            held.visible = now + seconds / self._fast
+        held.handle = new_handle(held.message.message_id, held.dequeues, now, held.visible, held.number)
+        self._by_handle[held.handle] = held
+        self._delayed += held.delayed
+        self._leases += not held.delayed
         self._wait(held)
 
-    def _held_by(self, handle: str) -> _Held:
+    def _show(self, held: _Held) -> None:
+        """Let a message no longer wait under its handle."""
+        del self._by_handle[held.handle]
+        self._delayed -= held.delayed
+        self._leases -= not held.delayed
+        held.handle = ""
+
+    def _taken(self, handle: str) -> _Held:
+        """Return the message that a handle is good for, which it is no longer then."""
         self._settle()
-        held = self._leased.get(handle)
+        held = self._by_handle.get(handle)
         if held is None:
-            raise ServiceError(self._lost if handle.startswith("8-") else "ReceiptHandleError")
+            raise ServiceError(self._lost if is_handle(handle) else "ReceiptHandleError")
+        self._show(held)
         return held
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -10,11 +10,13 @@ from aiohttp import web
 
 from router_plugins.emulator import listing, xml
 from router_plugins.emulator.account import Account
+from router_plugins.emulator.attributes import against_schema, converted
 from router_plugins.emulator.errors import ServiceError
 from router_plugins.emulator.limits import whole_number
 from router_plugins.emulator.polls import LongPolls
+from router_plugins.emulator.properties import properties_of
 from router_plugins.emulator.queue import Queue
-from router_plugins.emulator.queued import DEFAULT_PRIORITY, Lease, QueueAttributes, Stored, described
+from router_plugins.emulator.queued import DEFAULT_PRIORITY, Lease, QueueAttributes, described
 from router_plugins.emulator.wire import Call, created, empty, reply
 
 if TYPE_CHECKING:
@@ -42,9 +44,9 @@ class QueueApi:
         """List the queues."""
         meta = listing.with_meta(call.headers)
 
-        def entry(name: str) -> str:
-            described = _described(self._account.queue(name)) if meta else ""
-            return xml.branch("Queue", xml.leaf("QueueURL", f"{call.url}/queues/{name}") + described)
+        def entry(name: str) -> xml.Node:
+            described = _described(self._account.queue(name)) if meta else []
+            return xml.branch("Queue", [xml.leaf("QueueURL", f"{call.url}/queues/{name}"), *described])
 
         return reply(200, "Queues", listing.page(self._account.queues, call.headers, entry))
 
@@ -54,9 +56,9 @@ class QueueApi:
         given = xml.fields(xml.parse(call.body, "Queue"))
         if call.query.get("metaoverride") == "true":
             old = msgspec.to_builtins(self._account.queue(name).attributes)
-            self._account.change_queue(name, _attributes({**old, **given}))
+            self._account.change_queue(name, converted({**old, **given}, QueueAttributes))
             return empty()
-        return created(self._account.create_queue(name, _attributes(given)), f"{call.url}/queues/{name}")
+        return created(self._account.create_queue(name, converted(given, QueueAttributes)), f"{call.url}/queues/{name}")
 
     async def attributes(self, call: Call) -> web.Response:
         """Return the attributes, with the counts."""
@@ -80,7 +82,7 @@ class QueueApi:
         if not leases:
             raise ServiceError("MessageNotExist")
         if batch:
-            return reply(200, "Messages", "".join(xml.branch("Message", _lease(lease)) for lease in leases))
+            return reply(200, "Messages", [xml.branch("Message", _lease(lease)) for lease in leases])
         return reply(200, "Message", _lease(leases[0]))
 
     async def send(self, call: Call) -> web.Response:
@@ -89,7 +91,7 @@ class QueueApi:
         if b"<Messages" in call.body[:200]:
             return self._send_batch(queue, xml.parse(call.body, "Messages"))
         message = xml.parse(call.body, "Message")
-        return reply(201, "Message", self._sent(queue, message) + xml.copied(message, ("MessageGroupId",)))
+        return reply(201, "Message", self._sent(queue, message))
 
     def _send_batch(self, queue: Queue, messages: Element) -> web.Response:
         """Send each; those that are refused are named in place, and the first gives the status."""
@@ -97,20 +99,21 @@ class QueueApi:
             raise ServiceError("InvalidArgument", f"A batch has 1 to {BATCH} messages.")
         if sum(len(xml.texts(m).get("MessageBody", "").encode()) for m in messages) > _BATCH_BYTES:
             raise ServiceError("InvalidArgument", f"The bodies of a batch exceed {_BATCH_BYTES} bytes.")
-        status, written = 201, ""
+        status, written = 201, xml.Nodes()
         for message in messages:
             try:
-                written += xml.branch("Message", self._sent(queue, message))
+                written.append(xml.branch("Message", self._sent(queue, message)))
             except ServiceError as error:
                 status = error.status if status == 201 else status  # noqa: PLR2004 - until the first refusal
-                written += xml.branch("Message", xml.leaves({"ErrorCode": error.code, "ErrorMessage": error.message}))
+                fields = {"ErrorCode": error.code, "ErrorMessage": error.message}
+                written.append(xml.branch("Message", xml.leaves(fields)))
         return reply(status, "Messages", written)
 
-    def _sent(self, queue: Queue, message: Element) -> str:
+    def _sent(self, queue: Queue, message: Element) -> xml.Nodes:
         fields = xml.texts(message)
         body = fields.get("MessageBody", "")
         if not body:
-            raise ServiceError("InvalidArgument", "A message needs a MessageBody.")
+            raise ServiceError("InvalidArgument", against_schema("MessageBody"))
         delay = _number(fields, "DelaySeconds", 0, _LONGEST_DELAY)
         priority = _number(fields, "Priority", 1, _LOWEST_PRIORITY)
         stored = self._account.send(
@@ -118,10 +121,13 @@ class QueueApi:
             body,
             delay=delay,
             priority=priority or DEFAULT_PRIORITY,
-            extra=xml.copied(message, ("MessageGroupId", "UserProperties", "SystemProperties")),
+            properties=properties_of(message),
             group=fields.get("MessageGroupId", ""),
         )
-        return _receipt(stored)
+        fields = {"MessageId": stored.message_id, "MessageBodyMD5": stored.body_md5}
+        if handle := queue.delay_handle(stored):
+            fields["ReceiptHandle"] = handle
+        return xml.leaves(fields | ({"MessageGroupId": stored.group} if stored.group else {}))
 
     async def delete(self, call: Call) -> web.Response:
         """Delete one message by its handle, or up to 16 named in the body."""
@@ -135,13 +141,13 @@ class QueueApi:
         handles = [handle.text or "" for handle in xml.parse(call.body, "ReceiptHandles")]
         if not 1 <= len(handles) <= BATCH:
             raise ServiceError("InvalidArgument", f"A batch has 1 to {BATCH} handles.")
-        refused = ""
+        refused = xml.Nodes()
         for handle in handles:
             try:
                 self._delete(queue, handle)
             except ServiceError as error:
                 fields = {"ErrorCode": error.code, "ErrorMessage": error.message, "ReceiptHandle": handle or "-"}
-                refused += xml.branch("Error", xml.leaves(fields))
+                refused.append(xml.branch("Error", xml.leaves(fields)))
         return reply(404, "Errors", refused) if refused else empty()
 
     def _delete(self, queue: Queue, handle: str) -> None:
@@ -162,44 +168,50 @@ class QueueApi:
         return reply(200, "ChangeVisibility", xml.leaves(fields))
 
 
-def _attributes(given: Mapping[str, object]) -> QueueAttributes:
-    try:
-        return msgspec.convert(given, QueueAttributes, strict=False)
-    except msgspec.ValidationError as error:
-        raise ServiceError("InvalidArgument", f"{error}.") from error
-
-
-def _described(queue: Queue) -> str:
-    counts = queue.counts()
+def _described(queue: Queue) -> xml.Nodes:
+    """Write the attributes in the order of the service (PROTOCOL 8.1)."""
+    counts, given = queue.counts(), described(queue.attributes)
+    policy = {name: given[name] for name in ("DlqPolicy",) if name in given}
     return xml.leaves(
         {
             "QueueName": queue.name,
+            **{name: given[name] for name in ("DelaySeconds", "MaximumMessageSize", "MessageRetentionPeriod")},
+            "VisibilityTimeout": given["VisibilityTimeout"],
             "CreateTime": int(queue.created),
             "LastModifyTime": int(queue.modified),
-            **described(queue.attributes),
+            "PollingWaitSeconds": given["PollingWaitSeconds"],
             "ActiveMessages": counts.active,
             "InactiveMessages": counts.inactive,
             "DelayMessages": counts.delayed,
+            "LoggingEnabled": given["LoggingEnabled"],
+            "MessageType": 0,
+            "EnableSSE": False,
+            **policy,
         }
     )
 
 
-def _lease(lease: Lease) -> str:
+def _lease(lease: Lease) -> xml.Nodes:
     """Write a message; a peek has no handle and no time of becoming visible."""
-    message, handle, visible = lease.message, "", ""
+    message = lease.message
+    handle: tuple[str, ...] = ()
+    visible: tuple[str, ...] = ()
     if lease.handle:
-        handle = f"<ReceiptHandle>{lease.handle}</ReceiptHandle>"
-        visible = f"<NextVisibleTime>{_milliseconds(lease.next_visible)}</NextVisibleTime>"
-    return (
-        f"<MessageId>{message.message_id}</MessageId>{handle}<MessageBodyMD5>{message.body_md5}</MessageBodyMD5>"
-        f"{xml.leaf('MessageBody', message.body)}<EnqueueTime>{_milliseconds(message.enqueued)}</EnqueueTime>{visible}"
-        f"<FirstDequeueTime>{_milliseconds(lease.first_dequeued)}</FirstDequeueTime>"
-        f"<DequeueCount>{lease.dequeues}</DequeueCount><Priority>{message.priority}</Priority>{message.extra}"
-    )
-
-
-def _receipt(stored: Stored) -> str:
-    return xml.leaves({"MessageId": stored.message_id, "MessageBodyMD5": stored.body_md5})
+        handle = (f"<ReceiptHandle>{lease.handle}</ReceiptHandle>",)
+        visible = (f"<NextVisibleTime>{_milliseconds(lease.next_visible)}</NextVisibleTime>",)
+    return [
+        f"<MessageId>{message.message_id}</MessageId>",
+        f"<MessageBodyMD5>{message.body_md5}</MessageBodyMD5>",
+        xml.leaf("MessageBody", message.body),
+        *handle,
+        f"<EnqueueTime>{_milliseconds(message.enqueued)}</EnqueueTime>",
+        f"<FirstDequeueTime>{_milliseconds(lease.first_dequeued)}</FirstDequeueTime>",
+        *visible,
+        f"<DequeueCount>{lease.dequeues}</DequeueCount>",
+        f"<Priority>{message.priority}</Priority>",
+        *((xml.leaf("MessageGroupId", message.group),) if message.group else ()),
+        *message.properties.nodes(),
+    ]
 
 
 def _milliseconds(seconds: float) -> int:

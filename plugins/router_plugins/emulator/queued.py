@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from router_plugins.emulator.properties import NONE, Properties
+
 Clock = Callable[[], float]
 """Seconds since the Unix epoch."""
 
@@ -49,7 +51,7 @@ class QueueAttributes(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"
 
 
 class Stored(msgspec.Struct, frozen=True, gc=False):
-    """A message as it was sent; `extra` is XML that is handed back as it came (groups and properties).
+    """A message as it was sent.
 
     Messages of one `group` are received one after the other, in the order of sending; "" is no group.
     """
@@ -59,7 +61,7 @@ class Stored(msgspec.Struct, frozen=True, gc=False):
     body_md5: str
     enqueued: float
     priority: int
-    extra: str = ""
+    properties: Properties = NONE
     group: str = ""
 
 

@@ -10,16 +10,22 @@ Kind = Literal["success", "unknown_user", "no_domain", "mailbox_full", "greylist
 
 Mix = dict[Kind, float]
 
-USUAL_MIX: Mix = {
-    "success": 0.90,
-    "unknown_user": 0.035,
-    "no_domain": 0.008,
-    "mailbox_full": 0.015,
-    "greylisted": 0.012,
-    "rate_limited": 0.015,
-    "spam": 0.015,
+PUBLISHED_MIX: Mix = {
+    "success": 0.8707,
+    "unknown_user": 0.0450,
+    "no_domain": 0.0103,
+    "mailbox_full": 0.0193,
+    "greylisted": 0.0154,
+    "rate_limited": 0.0200,
+    "spam": 0.0193,
 }
-"""Shares of a well-kept mailing; they need not add up to 1."""
+"""Of 298 million mails of a large sender 12.93 % failed at first (doi 10.1145/3646547.3688425); of what, is a guess."""
+
+PUBLISHED_RECOVERY = 1 / 3
+"""The share of those that came through in the end (the same source)."""
+
+PASSING: frozenset[Kind] = frozenset({"mailbox_full", "greylisted", "rate_limited"})
+"""What passes: mails that failed so may come through when they are sent again."""
 
 
 class Reply(msgspec.Struct, frozen=True):

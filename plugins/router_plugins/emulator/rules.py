@@ -70,7 +70,7 @@ def rule_of(order: RuleOrder, now: float, delay: float) -> Rule:
         name=order.name,
         types=tuple(dict.fromkeys(canonical(name) for name in order.types)),
         region=order.region,
-        topic=order.topic or f"mns-en-topics-dm-{order.name}-{int(now * 1000)}",
+        topic=order.topic or f"mns-en-topics-dm-{_in_names(order.name)}-{int(now * 1000)}",
         own_topic=order.topic is None,
         endpoints=order.endpoints,
         created=now,
@@ -88,4 +88,9 @@ def canonical(name: str) -> str:
 
 def subscription_name(rule: Rule, number: int) -> str:
     """Name the subscription that is made for a rule's endpoint, as genuine ones are (PROTOCOL 4)."""
-    return f"mns-en-subs-dm-{rule.name}-{number}-{int(rule.created * 1000)}"
+    return f"mns-en-subs-dm-{_in_names(rule.name)}-{number}-{int(rule.created * 1000)}"
+
+
+def _in_names(rule: str) -> str:
+    """Return a rule's name as those of topics and subscriptions can contain it."""
+    return rule.replace("_", "-")

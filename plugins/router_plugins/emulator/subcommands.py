@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated
 from urllib.parse import quote
 
 import typer
 
 from router import RouterError
+from router_plugins.emulator import campaign_commands as campaigns
 from router_plugins.emulator import remote
 from router_plugins.emulator.lists import HERE, KINDS, At, lister, pushes
 
@@ -23,8 +24,8 @@ def add_commands(app: typer.Typer) -> None:
         app.add_typer(group, name=name)
         for command, function in _GROUPS[name].items():
             group.command(command)(function)
-    for function in (status, peek, receive, send, publish, pushes, campaign, ledger, faults):
-        app.command()(function)
+    for single in _SINGLE:
+        app.command()(single)
 
 
 def create_rule(
@@ -35,6 +36,8 @@ def create_rule(
     topic: Annotated[str | None, typer.Option(help="The one topic to publish to.")] = None,
     endpoint: Annotated[list[str] | None, typer.Option(help="URL or acs:mns:... queue; may be repeated.")] = None,
     delay: Annotated[float | None, typer.Option(help="Seconds until it takes effect.")] = None,
+    content_format: Annotated[str, typer.Option("--format", help="SIMPLIFIED, XML or JSON.")] = "SIMPLIFIED",
+    strategy: Annotated[str, typer.Option(help="BACKOFF_RETRY or EXPONENTIAL_DECAY_RETRY.")] = "BACKOFF_RETRY",
     at: At = HERE,
 ) -> None:
     """Create an event rule.
@@ -42,13 +45,9 @@ def create_rule(
     Example: router emulator rule create all --type Deliver:SendFailed --endpoint http://127.0.0.1:8080/notifications
     """
     order = {
-        "name": name,
-        "types": types,
-        "region": region,
-        "topic": topic,
-        "endpoints": endpoint or [],
-        "delay": delay,
-    }
+        "name": name, "types": types, "region": region, "topic": topic, "endpoints": endpoint or [], "delay": delay,
+        "content_format": content_format, "strategy": strategy,
+    }  # fmt: skip
     remote.show(remote.ask(at, "POST", "/rules", order))
 
 
@@ -84,9 +83,27 @@ def delete_bus_rule(name: Name, at: At = HERE) -> None:
     remote.ask(at, "DELETE", f"/bus/{quote(name, safe='')}")
 
 
-def create_queue(name: Name, visibility: Annotated[int, typer.Option(help="Seconds.")] = 30, at: At = HERE) -> None:
+def create_queue(
+    name: Name,
+    *,
+    visibility: Annotated[int | None, typer.Option(help="Seconds that a received message is hidden.")] = None,
+    polling_wait: Annotated[int | None, typer.Option(help="Seconds of a poll that names none.")] = None,
+    delay: Annotated[int | None, typer.Option(help="Seconds until a message can be received.")] = None,
+    retention: Annotated[int | None, typer.Option(help="Seconds that a message is kept.")] = None,
+    max_size: Annotated[int | None, typer.Option(help="Bytes of a message at most.")] = None,
+    logging: bool = False,
+    dead_letter: Annotated[str, typer.Option(help="Queue for what is received too often.")] = "",
+    max_receive: Annotated[int, typer.Option(help="How often that is.")] = 16,
+    at: At = HERE,
+) -> None:
     """Create a queue."""
-    remote.show(remote.ask(at, "POST", "/queues", {"name": name, "attributes": {"VisibilityTimeout": visibility}}))
+    policy = {"Enabled": True, "DeadLetterTargetQueue": dead_letter, "MaxReceiveCount": max_receive}
+    attributes = {
+        "VisibilityTimeout": visibility, "PollingWaitSeconds": polling_wait, "DelaySeconds": delay,
+        "MessageRetentionPeriod": retention, "MaximumMessageSize": max_size, "LoggingEnabled": logging,
+        "DlqPolicy": policy if dead_letter else None,
+    }  # fmt: skip
+    remote.show(remote.ask(at, "POST", "/queues", {"name": name, "attributes": _given(attributes)}))
 
 
 def delete_queue(name: Name, at: At = HERE) -> None:
@@ -94,9 +111,16 @@ def delete_queue(name: Name, at: At = HERE) -> None:
     remote.ask(at, "DELETE", f"/queues/{quote(name, safe='')}")
 
 
-def create_topic(name: Name, at: At = HERE) -> None:
+def create_topic(
+    name: Name,
+    *,
+    max_size: Annotated[int | None, typer.Option(help="Bytes of a message at most.")] = None,
+    logging: bool = False,
+    at: At = HERE,
+) -> None:
     """Create a topic."""
-    remote.show(remote.ask(at, "POST", "/topics", {"name": name}))
+    attributes = _given({"MaximumMessageSize": max_size, "LoggingEnabled": logging})
+    remote.show(remote.ask(at, "POST", "/topics", {"name": name, "attributes": attributes}))
 
 
 def delete_topic(name: Name, at: At = HERE) -> None:
@@ -153,6 +177,11 @@ def receive(
     remote.lines(remote.ask(at, "POST", f"/queues/{quote(queue, safe='')}/receive", {"count": count, "delete": delete}))
 
 
+def expire(queue: Name, at: At = HERE) -> None:
+    """End all leases of a queue at once: what was received and not deleted can be received again."""
+    remote.show(remote.ask(at, "POST", f"/queues/{quote(queue, safe='')}/expire", {}))
+
+
 def send(queue: Name, body: Annotated[str, typer.Argument()], at: At = HERE) -> None:
     """Send a message to a queue."""
     remote.show(remote.ask(at, "POST", f"/queues/{quote(queue, safe='')}/messages", {"body": body}))
@@ -161,32 +190,6 @@ def send(queue: Name, body: Annotated[str, typer.Argument()], at: At = HERE) -> 
 def publish(topic: Name, body: Annotated[str, typer.Argument()], tag: str = "", at: At = HERE) -> None:
     """Publish a message to a topic."""
     remote.show(remote.ask(at, "POST", f"/topics/{quote(topic, safe='')}/messages", {"body": body, "tag": tag}))
-
-
-def campaign(
-    results: Annotated[int, typer.Argument(help="How many results.")],
-    *,
-    seed: int = 1,
-    rate: Annotated[float, typer.Option(help="Results a second; 0 for as fast as it goes.")] = 0,
-    form: Annotated[str, typer.Option(help="text, later, cloudevents or mixed.")] = "text",
-    duplicates: Annotated[float, typer.Option(help="Share of the results published twice.")] = 0,
-    at: At = HERE,
-) -> None:
-    """Start a campaign: results published through the rules that are active.
-
-    Example: router emulator campaign 1000 --rate 100 --form mixed
-    """
-    order = {"results": results, "seed": seed, "rate": rate, "form": form, "duplicates": duplicates}
-    remote.show(remote.ask(at, "POST", "/campaigns", order))
-
-
-def ledger(campaign: Annotated[str, typer.Option(help="One campaign only, as c1.")] = "", at: At = HERE) -> None:
-    """Print what was sent and what became of it, one JSON object a line."""
-    with remote.answer(
-        at, "GET", "/ledger" + (f"?campaign={quote(campaign, safe='')}" if campaign else "")
-    ) as response:
-        for line in response:
-            typer.echo(line, nl=False)
 
 
 def faults(
@@ -208,6 +211,11 @@ def faults(
     remote.show(remote.ask(at, "PUT", "/faults", order))
 
 
+def _given(order: Mapping[str, object]) -> dict[str, object]:
+    """Return what was given of an order; the rest is as the emulator has it."""
+    return {name: value for name, value in order.items() if value is not None}
+
+
 _GROUPS: Mapping[str, Mapping[str, Callable[..., None]]] = {
     "rule": {"create": create_rule, "delete": delete_rule},
     "bus": {"create": create_bus_rule, "delete": delete_bus_rule},
@@ -215,3 +223,7 @@ _GROUPS: Mapping[str, Mapping[str, Callable[..., None]]] = {
     "topic": {"create": create_topic, "delete": delete_topic},
     "subscription": {"create": create_subscription, "delete": delete_subscription},
 }
+
+_SINGLE: Sequence[Callable[..., None]] = (
+    status, peek, receive, expire, send, publish, pushes, *campaigns.COMMANDS, faults,
+)  # fmt: skip

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from hashlib import md5
 from random import Random
 from typing import Annotated, Literal
 
@@ -12,6 +11,7 @@ import msgspec
 from router_plugins.emulator import xml
 from router_plugins.emulator.errors import ServiceError
 from router_plugins.emulator.ledger import Origin
+from router_plugins.emulator.properties import NONE, Properties, body_md5
 from router_plugins.emulator.queued import DlqPolicy
 
 ContentFormat = Literal["XML", "SIMPLIFIED", "JSON"]
@@ -20,6 +20,9 @@ Strategy = Literal["BACKOFF_RETRY", "EXPONENTIAL_DECAY_RETRY"]
 _ATTEMPTS_OF_BACKOFF = 4
 _RETRIES_OF_DECAY = 176
 _LONGEST_DECAY = 512.0
+
+_PUSHED = "http://mns.aliyuncs.com/doc/v1/"
+"""The namespace of envelopes: they have the slash, which the API's documents lost (PROTOCOL 2.4, 8.1)."""
 
 _json = msgspec.json.Encoder().encode
 
@@ -64,6 +67,7 @@ class TopicMessage(msgspec.Struct, frozen=True, gc=False):
     tag: str
     published: float
     origin: Origin | None = None
+    properties: Properties = NONE
 
 
 class Push(msgspec.Struct, frozen=True, gc=False):
@@ -89,16 +93,16 @@ class Topic:
         self.modified = now
 
     def publish(
-        self, body: str, tag: str, now: float, origin: Origin | None
+        self, body: str, tag: str, now: float, origin: Origin | None, properties: Properties = NONE
     ) -> tuple[TopicMessage, list[Subscription]]:
         """Take a message; return it with the subscriptions that get a copy. Raises `InvalidArgument` when too long."""
         octets = body.encode()
         if not octets or len(octets) > self.attributes.maximum_message_size:
             limit = self.attributes.maximum_message_size
-            raise ServiceError("InvalidArgument", f"The message body must have 1 to {limit} bytes.")
+            raise ServiceError("InvalidArgument", f"The length of message should between 1 and {limit} bytes.")
         self.published += 1
-        digest = md5(octets, usedforsecurity=False).hexdigest().upper()
-        message = TopicMessage(secrets.token_hex(16).upper(), body, digest, tag, now, origin)
+        digest = body_md5(octets, properties)
+        message = TopicMessage(secrets.token_hex(16).upper(), body, digest, tag, now, origin, properties)
         wanted = [s for s in self.subscriptions.values() if s.attributes.filter_tag in {"", tag}]
         return message, wanted
 
@@ -108,21 +112,23 @@ def content(message: TopicMessage, subscription: Subscription, owner: str) -> st
     chosen = subscription.attributes.notify_content_format
     if chosen == "SIMPLIFIED":
         return message.body
-    fields = {
-        "TopicOwner": owner,
-        "TopicName": subscription.topic,
-        "Subscriber": owner,
-        "SubscriptionName": subscription.name,
-        "MessageId": message.message_id,
-        "MessageMD5": message.body_md5,
-        "Message": message.body,
-        **({"MessageTag": message.tag} if message.tag else {}),
-        "PublishTime": str(int(message.published * 1000)),
-    }
+    tag = {"MessageTag": message.tag} if message.tag else {}
+    published = str(int(message.published * 1000))
     if chosen == "JSON":
-        return _json(fields).decode()
+        return _json(
+            {
+                "TopicOwner": owner, "Message": message.body, "Subscriber": owner, "PublishTime": published,
+                "SubscriptionName": subscription.name, "MessageMD5": message.body_md5, **tag,
+                "TopicName": subscription.topic, "MessageId": message.message_id,
+            }
+        ).decode()  # fmt: skip
+    fields = {
+        "TopicOwner": owner, "TopicName": subscription.topic, "Subscriber": owner,
+        "SubscriptionName": subscription.name, "MessageId": message.message_id, "MessageMD5": message.body_md5,
+        "Message": message.body, **tag, "PublishTime": published,
+    }  # fmt: skip
     lines = "".join(f"  {xml.leaf(name, value)}\n" for name, value in fields.items())
-    return f'<?xml version="1.0" encoding="UTF-8"?>\n<Notification xmlns="{xml.NAMESPACE}">\n{lines}</Notification>'
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n<Notification xmlns="{_PUSHED}">\n{lines}</Notification>'
 
 
 def redelivery_wait(strategy: Strategy, failures: int, random: Random) -> float | None:

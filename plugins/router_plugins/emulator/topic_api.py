@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Sequence
 
-import msgspec
 from aiohttp import web
 
 from router_plugins.emulator import listing, xml
 from router_plugins.emulator.account import Account
+from router_plugins.emulator.attributes import against_schema, converted
 from router_plugins.emulator.errors import ServiceError
+from router_plugins.emulator.properties import properties_of
 from router_plugins.emulator.queued import described
 from router_plugins.emulator.topic import Push, Subscription, SubscriptionAttributes, Topic, TopicAttributes
 from router_plugins.emulator.wire import Call, created, empty, new_request_id, reply
-
-S = TypeVar("S", TopicAttributes, SubscriptionAttributes)
 
 
 class TopicApi:
@@ -29,9 +27,9 @@ class TopicApi:
         """List the topics."""
         meta = listing.with_meta(call.headers)
 
-        def entry(name: str) -> str:
-            described = _topic(self._account.topic(name)) if meta else ""
-            return xml.branch("Topic", xml.leaf("TopicURL", f"{call.url}/topics/{name}") + described)
+        def entry(name: str) -> xml.Node:
+            described = _topic(self._account.topic(name)) if meta else []
+            return xml.branch("Topic", [xml.leaf("TopicURL", f"{call.url}/topics/{name}"), *described])
 
         return reply(200, "Topics", listing.page(self._account.topics, call.headers, entry))
 
@@ -41,10 +39,10 @@ class TopicApi:
         given = xml.fields(xml.parse(call.body, "Topic"))
         if call.query.get("metaoverride") == "true":
             topic = self._account.topic(name)
-            attributes = _converted({**described(topic.attributes), **given}, TopicAttributes)
+            attributes = converted({**described(topic.attributes), **given}, TopicAttributes)
             self._account.change_topic(name, attributes)
             return empty()
-        new = self._account.create_topic(name, _converted(given, TopicAttributes))
+        new = self._account.create_topic(name, converted(given, TopicAttributes))
         return created(new, f"{call.url}/topics/{name}")
 
     async def attributes(self, call: Call) -> web.Response:
@@ -58,21 +56,23 @@ class TopicApi:
 
     async def publish(self, call: Call) -> web.Response:
         """Publish a message."""
-        fields = xml.texts(xml.parse(call.body, "Message"))
+        sent = xml.parse(call.body, "Message")
+        fields = xml.texts(sent)
         name, tag = call.path["topic"], fields.get("MessageTag", "")
         if "MessageBody" not in fields:
-            raise ServiceError("InvalidArgument", "A message needs a MessageBody.")
-        message, pushes = self._account.publish(name, fields["MessageBody"], tag)
+            raise ServiceError("InvalidArgument", against_schema("MessageBody"))
+        message, pushes = self._account.publish(name, fields["MessageBody"], tag, properties=properties_of(sent))
         self._push(pushes)
         return reply(201, "Message", xml.leaves({"MessageId": message.message_id, "MessageBodyMD5": message.body_md5}))
 
     async def list_subscriptions(self, call: Call) -> web.Response:
         """List a topic's subscriptions."""
-        topic = self._account.topic(call.path["topic"])
+        topic, meta = self._account.topic(call.path["topic"]), listing.with_meta(call.headers)
 
-        def entry(name: str) -> str:
+        def entry(name: str) -> xml.Node:
             url = f"{call.url}/topics/{topic.name}/subscriptions/{name}"
-            return xml.branch("Subscription", xml.leaf("SubscriptionURL", url))
+            described = _subscription(topic.subscriptions[name], self._account.number) if meta else []
+            return xml.branch("Subscription", [xml.leaf("SubscriptionURL", url), *described])
 
         return reply(200, "Subscriptions", listing.page(topic.subscriptions, call.headers, entry))
 
@@ -83,10 +83,11 @@ class TopicApi:
         if call.query.get("metaoverride") == "true":
             old = self._account.subscription(topic, name).attributes
             merged = {**described(old), **given}
-            self._account.change_subscription(topic, name, _converted(merged, SubscriptionAttributes))
+            self._account.change_subscription(topic, name, converted(merged, SubscriptionAttributes))
             return empty()
-        new = self._account.subscribe(topic, name, _converted(given, SubscriptionAttributes))
-        return created(new, f"{call.url}/topics/{topic}/subscriptions/{name}")
+        host = call.headers.get("host", "")
+        new = self._account.subscribe(topic, name, converted(given, SubscriptionAttributes), host)
+        return created(new, f"{call.url.partition('//')[2]}/topics/{topic}/subscriptions/{name}")
 
     async def subscription(self, call: Call) -> web.Response:
         """Return a subscription's attributes."""
@@ -99,27 +100,21 @@ class TopicApi:
         return empty()
 
     async def account(self, call: Call) -> web.Response:
-        """Return or set the account's attributes; answers 404 to other questions at the root."""
+        """Return the account's attributes, or set those that are given; other questions at the root are refused."""
         if call.query.get("accountmeta") != "true":
             raise ServiceError("InvalidRequestURL")
-        if call.body:
-            self._account.logging_bucket = xml.texts(xml.parse(call.body, "Account")).get("LoggingBucket", "")
-            return empty()
-        return reply(200, "Account", xml.leaf("LoggingBucket", self._account.logging_bucket))
+        if call.method == "GET":
+            return reply(200, "Account", [xml.leaf("LoggingBucket", self._account.logging_bucket)])
+        given = xml.texts(xml.parse(call.body, "Account")) if call.body else {}
+        self._account.logging_bucket = given.get("LoggingBucket", self._account.logging_bucket)
+        return empty()
 
     async def open_service(self, _call: Call) -> web.Response:
         """Open the service, which is open."""
-        return reply(200, "OpenService", xml.leaf("OrderId", new_request_id()))
+        return reply(200, "OpenService", [xml.leaf("OrderId", new_request_id())])
 
 
-def _converted(given: Mapping[str, object], kind: type[S]) -> S:
-    try:
-        return msgspec.convert(given, kind, strict=False)
-    except msgspec.ValidationError as error:
-        raise ServiceError("InvalidArgument", f"{error}.") from error
-
-
-def _topic(topic: Topic) -> str:
+def _topic(topic: Topic) -> xml.Nodes:
     return xml.leaves(
         {
             "TopicName": topic.name,
@@ -132,7 +127,7 @@ def _topic(topic: Topic) -> str:
     )
 
 
-def _subscription(subscription: Subscription, owner: str) -> str:
+def _subscription(subscription: Subscription, owner: str) -> xml.Nodes:
     attributes = subscription.attributes
     fields: dict[str, object] = {
         "TopicOwner": owner,

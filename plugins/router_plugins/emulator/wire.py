@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from urllib.parse import unquote
@@ -27,6 +27,7 @@ _WINDOW = 900.0
 class Call(msgspec.Struct, frozen=True):
     """A request that passed the checks: its query with lower-cased keys, its lower-cased headers, its body."""
 
+    method: str
     path: Mapping[str, str]
     query: Mapping[str, str]
     headers: Mapping[str, str]
@@ -38,7 +39,7 @@ class Call(msgspec.Struct, frozen=True):
         text = self.query.get(name)
         if text is None and default is not None:
             return default
-        return whole_number(text or "", name, low, high, code="InvalidQueryString")
+        return whole_number(text or "", name, low, high, in_query=True)
 
 
 async def checked(request: web.Request, keys: Mapping[str, AccessKey], clock: Clock) -> Call:
@@ -60,7 +61,7 @@ async def checked(request: web.Request, keys: Mapping[str, AccessKey], clock: Cl
         raise ServiceError("InvalidArgument", "The request body is too large.") from error
     if (claim := headers.get("content-md5")) is not None and not body_matches(claim, body):
         raise ServiceError("InvalidDigest")
-    return Call(dict(request.match_info), query_of(target), headers, body, f"http://{request.host}")
+    return Call(request.method, dict(request.match_info), query_of(target), headers, body, f"http://{request.host}")
 
 
 def query_of(target: str) -> dict[str, str]:
@@ -69,7 +70,9 @@ def query_of(target: str) -> dict[str, str]:
     return {unquote(key).lower(): unquote(value) for key, _, value in pairs}
 
 
-def reply(status: int, name: str, children: str, headers: Mapping[str, str] | None = None) -> web.Response:
+def reply(
+    status: int, name: str, children: Iterable[xml.Node], headers: Mapping[str, str] | None = None
+) -> web.Response:
     """Answer with one XML document."""
     return web.Response(status=status, body=xml.document(name, children), headers=headers)
 
@@ -96,6 +99,7 @@ def dress(response: web.StreamResponse, request_id: str, skew: float, now: float
     response.headers["Content-Type"] = "text/xml;charset=utf-8"
     response.headers["x-mns-version"] = VERSION
     response.headers["x-mns-request-id"] = request_id
+    response.headers["x-mns-response-format"] = "xml"
     if skew:
         response.headers["Date"] = f"{datetime.fromtimestamp(now, UTC):%a, %d %b %Y %H:%M:%S} GMT"
 

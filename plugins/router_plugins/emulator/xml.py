@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeAlias, cast
 from xml.sax.saxutils import escape
 
 from router_plugins.emulator.errors import ServiceError
@@ -13,7 +13,13 @@ from router_plugins.mns import markup
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
-NAMESPACE = "http://mns.aliyuncs.com/doc/v1/"
+NAMESPACE = "http://mns.aliyuncs.com/doc/v1"
+"""As the service writes it today, without the slash that its documentation has (PROTOCOL 8.1)."""
+
+Node: TypeAlias = "str | tuple[str, tuple[Node, ...]]"
+"""A leaf that is written, or the name of an element and what is in it."""
+
+Nodes: TypeAlias = list[Node]
 
 _DEEPEST = 8
 """Levels of elements in a request body at most; the deepest that the documents know has five."""
@@ -65,38 +71,44 @@ def fields(element: Element) -> dict[str, str | dict[str, str]]:
     return {local_name(child): texts(child) if len(child) else child.text or "" for child in element}
 
 
-def copied(element: Element, names: Iterable[str]) -> str:
-    """Return the named children written anew, with what they contain; "" where there are none."""
-    wanted = frozenset(names)
-    return "".join(_written(child) for child in element if local_name(child) in wanted)
-
-
 def leaf(name: str, text: object) -> str:
-    """Write `<name>text</name>`."""
+    """Write `<name>text</name>`, a line of its own."""
     return f"<{name}>{_text(str(text))}</{name}>"
 
 
-def branch(name: str, children: str) -> str:
-    """Write an element around children that are written already."""
-    return f"<{name}>{children}</{name}>"
+def branch(name: str, children: Iterable[Node]) -> Node:
+    """Return an element around its children, each a leaf that is written or another element."""
+    return name, tuple(children)
 
 
-def leaves(values: Mapping[str, object]) -> str:
-    """Write one leaf for each pair; a mapping becomes an element with leaves.
-
-    A line feed stands before those: the Python SDK takes an element's first child for its text, whatever it is.
-    """
-    return "".join(
-        branch(name, "\n" + leaves(cast("Mapping[str, object]", value)))
-        if isinstance(value, Mapping)
-        else leaf(name, value)
+def leaves(values: Mapping[str, object]) -> Nodes:
+    """Return one leaf for each pair; a mapping becomes an element with leaves."""
+    return [
+        branch(name, leaves(cast("Mapping[str, object]", value))) if isinstance(value, Mapping) else leaf(name, value)
         for name, value in values.items()
-    )
+    ]
 
 
-def document(name: str, children: str) -> bytes:
-    """Write a whole reply body; the declaration has a blank before its end, as the service's (PROTOCOL 1.5)."""
-    return f'<?xml version="1.0" ?><{name} xmlns="{NAMESPACE}">{children}</{name}>'.encode(errors="replace")
+def document(name: str, children: Iterable[Node]) -> bytes:
+    """Write a whole reply body: the declaration, and each level indented by two blanks (PROTOCOL 8.1).
+
+    Clients rely on that: the Java SDK on the namespace without a slash at its end, the PHP SDK on the white space.
+    """
+    lines = ['<?xml version="1.0" ?>', f'<{name} xmlns="{NAMESPACE}">']
+    _write(children, "  ", lines)
+    lines.append(f"</{name}>")
+    return "\n".join(lines).encode(errors="replace")
+
+
+def _write(children: Iterable[Node], pad: str, lines: list[str]) -> None:
+    for child in children:
+        if isinstance(child, str):
+            lines.append(pad + child)
+        else:
+            name, inner = child
+            lines.append(f"{pad}<{name}>")
+            _write(inner, pad + "  ", lines)
+            lines.append(f"{pad}</{name}>")
 
 
 def check_writable(text: str) -> None:
@@ -108,8 +120,3 @@ def check_writable(text: str) -> None:
 def _text(text: str) -> str:
     """Escape; a carriage return becomes a reference, or a parser would read it as a line feed."""
     return escape(text, {"\r": "&#13;"}) if _SPECIAL.search(text) else text
-
-
-def _written(element: Element) -> str:
-    children = "".join(_written(child) for child in element)
-    return branch(local_name(element), children or _text(element.text or ""))

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from datetime import datetime, timedelta, timezone
 
+import msgspec
 import pytest
 from cloudevents.core.formats.json import JSONFormat
+from typer.testing import CliRunner
 
-from router_plugins.emulator.campaign import FEEDBACK, Form, Plan, campaign
+from router_plugins.emulator.campaign import FEEDBACK, Form, Plan, Result, campaign
+from router_plugins.emulator.command import emulator
 from router_plugins.emulator.forms import CLOUD_TYPES, render
 
 START = datetime(2026, 3, 2, 9, tzinfo=timezone(timedelta(hours=8)))
@@ -76,3 +79,87 @@ def test_cloud_events_are_what_the_sdk_of_cloud_events_accepts() -> None:
 @pytest.mark.parametrize("form", ["text", "later"])
 def test_feedback_has_no_text_form(form: Form) -> None:
     assert {r.type.partition(":")[0] for r in campaign(Plan(results=500, form=form, feedback=1))} == {"Deliver"}
+
+
+def test_of_the_mails_as_many_fail_and_recover_as_was_published() -> None:
+    """12.93 % at first, about a third of those in the end (doi 10.1145/3646547.3688425)."""
+    sent: dict[str, list[str]] = {}
+    for result in campaign(Plan(results=60_000)):
+        sent.setdefault(result.rcpt, []).append(result.status)
+    failed = [statuses for statuses in sent.values() if statuses[0] != "0"]
+    assert 0.125 < len(failed) / len(sent) < 0.134
+    assert 0.30 < sum(statuses[-1] == "0" for statuses in failed) / len(failed) < 0.36
+    assert all(statuses == ["0"] for statuses in sent.values() if statuses[0] == "0")
+
+
+def test_what_is_sent_again_is_a_mail_of_its_own_and_comes_later() -> None:
+    results = list(campaign(Plan(results=5000, recovered=1.0, start=START)))
+    assert len({(r.env_id, r.rcpt) for r in results}) == len(results) == 5000
+    first: dict[str, Result] = {}
+    for result in results:
+        before = first.setdefault(result.rcpt, result)
+        if before is not result:
+            assert (before.status, result.status, result.type) == ("4", "0", "Deliver:SendSuccessfully")
+            assert (result.account, result.region) == (before.account, before.region)
+            assert before.index < result.index
+            assert before.recv_time <= result.recv_time
+    assert len(first) < 5000
+
+
+@pytest.mark.parametrize("plan", [Plan(results=2000, mix={"greylisted": 1}), Plan(results=2000, recovered=0)])
+def test_nothing_is_sent_again_with_a_mix_of_ones_own_or_where_that_is_said(plan: Plan) -> None:
+    assert len({r.rcpt for r in campaign(plan)}) == 2000
+
+
+def test_senders_regions_and_domains_are_those_that_were_ordered() -> None:
+    domains = {"gmail.com": 3.0, "qq.com": 1.0}
+    regions = ("cn-beijing", "eu-central-1")
+    plan = Plan(results=2000, accounts=("a@x.example",), regions=regions, domains=domains)
+    results = list(campaign(plan))
+    assert {r.account for r in results} == {"a@x.example"}
+    assert {r.region for r in results} == {"cn-beijing", "eu-central-1"}
+    found = Counter(r.rcpt.rpartition("@")[2] for r in results)
+    assert set(found) == set(domains)
+    assert 2.4 < found["gmail.com"] / found["qq.com"] < 3.8
+
+
+def test_a_start_without_a_zone_is_in_beijing() -> None:
+    naive = Plan(results=20, start=START.replace(tzinfo=None))
+    assert list(campaign(naive)) == list(campaign(Plan(results=20, start=START)))
+
+
+@pytest.mark.parametrize(
+    ("order", "words"),
+    [
+        ({"mix": {}}, "mix needs weights"),
+        ({"mix": {"spam": 0}}, "mix needs weights"),
+        ({"mix": {"spam": 2, "success": -1}}, "`$.mix[...]`"),
+        ({"mix": {"nonsense": 1}}, "nonsense"),
+        ({"domains": {"qq.com": 0}}, "domains needs weights"),
+        ({"domains": {"a@qq.com": 1}}, "'a@qq.com' is no domain"),
+        ({"accounts": ["nobody"]}, "'nobody' is no sender's address"),
+        ({"regions": ["cn hangzhou"]}, "'cn hangzhou' is no region"),
+        ({"recovered": 1.1}, "`$.recovered`"),
+        ({"results": -1}, "`$.results`"),
+    ],
+)
+def test_plans_that_say_nothing_are_refused_with_what_is_wrong(order: dict[str, object], words: str) -> None:
+    with pytest.raises(msgspec.ValidationError) as caught:
+        msgspec.convert({"results": 1} | order, Plan)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("--mix spam", "NAME=WEIGHT"),
+        ("--mix spam=-1", "NAME=WEIGHT"),
+        ("--mix spam=nan", "NAME=WEIGHT"),
+        ("--mix spam=1,spam=2", "twice"),
+        ("--mix nonsense=1", "there are success, unknown_user"),
+        ("--domains qq.com=x", "--domains 'qq.com=x'"),
+    ],
+)
+def test_the_command_refuses_weights_that_are_none_before_it_asks(options: str, words: str) -> None:
+    result = CliRunner().invoke(emulator, ["campaign", "5", *options.split(), "--at", "127.0.0.1:1"])
+    assert words in str(result.exception)

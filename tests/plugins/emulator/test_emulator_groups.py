@@ -16,6 +16,7 @@ from router_plugins.emulator.campaign import Plan
 from router_plugins.emulator.errors import ServiceError
 from router_plugins.emulator.event_rules import EventRules
 from router_plugins.emulator.ledger import CampaignLedger, Origin
+from router_plugins.emulator.properties import Property
 from router_plugins.emulator.queue import Queue
 from router_plugins.emulator.queued import Counts, DlqPolicy, QueueAttributes
 from router_plugins.emulator.topic import Push, SubscriptionAttributes, TopicAttributes
@@ -128,7 +129,7 @@ def test_a_message_received_too_often_is_moved_with_its_age_and_where_it_came_fr
     assert bodies(account.queue("q")) == []
     (lease,) = account.queue("dead").receive()
     assert (lease.message.body, lease.message.enqueued) == ("poison", 1000)
-    assert "<Name>DLQSourceArn</Name><Value>acs:mns:cn-hangzhou:123:/queues/q</Value>" in lease.message.extra
+    assert Property("DLQSourceArn", "acs:mns:cn-hangzhou:123:/queues/q") in lease.message.properties.system
     assert origin.ledger.progress().backlog == 1
     account.queue("dead").delete(lease.handle)
     assert origin.ledger.progress().backlog == 0
@@ -158,7 +159,7 @@ def test_what_a_subscription_gives_up_on_names_its_topic_message(account: Accoun
     account.bury(push, account.subscription("t", "s"))
     letter = account.queue("dead").peek()[0].message
     assert letter.body == "unwanted"
-    assert f"<Name>DLQOriginMessageId</Name><Value>{message.message_id}</Value>" in letter.extra
+    assert Property("DLQOriginMessageId", message.message_id) in letter.properties.system
     none = SubscriptionAttributes(endpoint="http://127.0.0.1:1/")
     account.subscribe("t", "without", none)
     account.bury(Push(message, push.subscription), account.subscription("t", "without"))

@@ -145,3 +145,14 @@ async def test_a_rule_of_the_bus_made_by_hand_pushes_cloudevents(tab: Page, serv
         await press(tab, "bus", "eb", "Delete")
         await shows(tab, "bus", "None.")
     assert not service.bus.by_name
+
+
+async def test_a_campaign_made_by_hand_has_the_senders_regions_mix_and_domains_that_were_written(
+    tab: Page, service: Service
+) -> None:
+    order = 'results: "40", regions: "cn-beijing", accounts: "a@x.example b@y.example", mix: "spam=3, success"'
+    await fill(tab, "campaigns", f'{{{order}, domains: "gmail.com"}}')
+    await shows(tab, "campaigns", "c1")
+    plan = service.campaigns.get("c1").plan
+    assert (plan.regions, plan.accounts) == (("cn-beijing",), ("a@x.example", "b@y.example"))
+    assert (plan.mix, plan.domains) == ({"spam": 3, "success": 1}, {"gmail.com": 1})

@@ -132,6 +132,12 @@ def test_what_the_console_refuses_is_refused_and_leaves_nothing_behind(
     assert (list(account.topics), rules.by_name) == (["t"], {})
 
 
+def test_a_rule_with_an_underscore_has_a_topic_by_the_rule_for_names(account: Account, rules: EventRules) -> None:
+    rule = rules.create(RuleOrder(name="a_b", types=("Deliver:SendFailed",), endpoints=(QUEUE,)))
+    assert rule.topic.startswith("mns-en-topics-dm-a-b-")
+    assert next(iter(account.topic(rule.topic).subscriptions)).startswith("mns-en-subs-dm-a-b-0-")
+
+
 def test_a_rule_cannot_be_modified(rules: EventRules) -> None:
     rules.create(RuleOrder(name="r", types=("Deliver:SendFailed",), topic="t"))
     with pytest.raises(ServiceError) as caught:

@@ -167,4 +167,4 @@ def test_every_body_is_either_written_so_that_it_reads_back_or_refused(text: str
         xml.check_writable(text)
     except ServiceError:
         return
-    assert (xml.parse(xml.document("A", xml.leaf("B", text)), "A")[0].text or "") == text
+    assert (xml.parse(xml.document("A", [xml.leaf("B", text)]), "A")[0].text or "") == text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from time import monotonic
 from typing import Any
 
 import anyio
@@ -139,6 +140,18 @@ async def test_an_answer_after_the_full_poll_is_followed_at_once() -> None:
     counted: list[str] = []
     async with polling(Recorder(), counted, pollers=1, pause=30.0) as service:
         await until(lambda: len(service.requests) == 2)
+    assert counted == []
+
+
+async def test_an_answer_a_little_before_the_full_poll_is_followed_at_once_too() -> None:
+    """The real service does not wait quite as long as it is asked to."""
+    counted: list[str] = []
+    async with polling(Recorder(), counted, pollers=1, wait_seconds=1, pause=30.0) as service:
+        service.part = 0.6
+        await until(lambda: len(service.requests) == 2)
+        asked = monotonic()
+        await until(lambda: len(service.requests) == 3)
+        assert monotonic() - asked < 0.85
     assert counted == []
 
 

@@ -1,0 +1,3 @@
+module github.com/gogap/errors
+
+go 1.19
