@@ -3,6 +3,7 @@
 from router.errors import ConfigError, Partial, Reject, Retry, RouterError, Undecodable
 from router.event import UNDECODABLE, Batch, Event, Message, json_lines
 from router.names import Names
+from router.pem import PemFile
 from router.plugin import Count, Decoder, Deliver, Emit, Marks, Placed, Plugin, Ready, Secret, Sink, Source, Step
 from router.threads import Threads
 from router.units import Duration, Size
@@ -21,6 +22,7 @@ __all__ = [
     "Message",
     "Names",
     "Partial",
+    "PemFile",
     "Placed",
     "Plugin",
     "Ready",

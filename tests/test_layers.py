@@ -23,6 +23,7 @@ LAYERS = [
         "lines",
         "listeners",
         "names",
+        "pem",
         "outlet",
         "threads",
         "units",

@@ -29,19 +29,27 @@ from router.plugin import Decoder, Plugin, Secret
 _DEFAULT_TYPES: Mapping[type[Plugin], str] = {Journal: "sqlite", Decoder: "directmail"}
 
 
-def load(path: Path, environ: Mapping[str, str]) -> Config:
-    """Load a config file, in UTF-8. `environ` has the values for `${NAME}`. Raises `BadConfig`."""
+def load(path: Path, environ: Mapping[str, str], pem_files: set[Path] | None = None) -> Config:
+    """Load a config file, in UTF-8. `environ` has the values for `${NAME}`. Raises `BadConfig`.
+
+    `pem_files` will have those that it names, also those that cannot be read; if the text cannot be, it keeps those of before.
+    """
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise _unreadable(path, 1, f"the file cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise _unreadable(path, error.object.count(b"\n", 0, error.start) + 1, "this line is no UTF-8") from error
-    return loads(text, str(path), path.parent, environ)
+    return loads(text, str(path), path.parent, environ, pem_files=pem_files)
 
 
 def loads(
-    text: str, name: str, folder: Path, environ: Mapping[str, str], entry_points: EntryPoints = installed
+    text: str,
+    name: str,
+    folder: Path,
+    environ: Mapping[str, str],
+    entry_points: EntryPoints = installed,
+    pem_files: set[Path] | None = None,
 ) -> Config:
     """Load a config from its text. `name` is for the errors, `folder` is where relative paths begin."""
     try:
@@ -50,6 +58,9 @@ def loads(
         raise BadConfig((Problem(name, error.mark.line, error.mark.column, "", error.problem, error.hint),)) from error
     problems = Problems(name, root)
     config = _convert(_with_defaults(root), folder, environ, entry_points, problems)
+    if pem_files is not None:
+        pem_files.clear()
+        pem_files.update(problems.files)
     problems.raise_any()
     assert isinstance(config, Config)
     return config
@@ -64,14 +75,14 @@ def _convert(
 
     def field(key: str) -> Any:
         node = root.get(key)
-        return () if node is None else Walk(problems, environ, special).value(types[key], node, (key,))
+        return () if node is None else Walk(problems, environ, special, folder).value(types[key], node, (key,))
 
     folders = field("plugins")
     finder = Plugins(_existing(() if folders is BAD else folders, folder, problems), entry_points)
     special |= {kind: plugin(kind, finder, _DEFAULT_TYPES.get(kind, "")) for kind in KINDS}
     decoder = field("decoder")
     special[Condition] = condition(decoder if isinstance(decoder, Decoder) else None)
-    walk = Walk(problems, environ, special)
+    walk = Walk(problems, environ, special, folder)
     config = walk.struct(Config, root, (), {"plugins": folders, "decoder": decoder})
     departments = root.get("departments")
     if isinstance(departments, MapNode):

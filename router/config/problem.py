@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path as FilePath
 
 import msgspec
 
@@ -44,6 +45,8 @@ class Problems:
         self._root = root
         self._found: set[Problem] = set()
         self._paths: set[Path] = set()
+        self.files: set[FilePath] = set()
+        """PEM files that were read, or were to be."""
 
     def add(self, path: Path, problem: str, hint: str = "", mark: Mark | None = None) -> None:
         """Note a problem of what the path leads to; without a mark, the place is looked up."""

@@ -13,6 +13,7 @@ import msgspec
 from router.config.quantity import seconds, size
 from router.config.shapes import alternatives, bare_type, choices, expected, is_container, metas
 from router.hint import nearest
+from router.pem import PemFile
 from router.plugin import Secret
 from router.units import Duration, Size
 
@@ -160,6 +161,7 @@ _READERS: Mapping[Any, Callable[[Text], Any]] = {
     float: _number(_DECIMAL, float),
     str: lambda text: text.text,
     FilePath: lambda text: FilePath(text.text),
+    PemFile: lambda text: PemFile(FilePath(text.text)),
     Secret: _secret,
     Any: _anything,
     object: _anything,
@@ -185,4 +187,4 @@ def _rank(hint: Any) -> int:
     """Order the members of a union: those that take fewest texts first."""
     order = (bool, int, float)
     bare = bare_type(hint)
-    return order.index(bare) if bare in order else 9 if bare in {str, Secret, FilePath, Any, object} else 5
+    return order.index(bare) if bare in order else 9 if bare in {str, Secret, FilePath, PemFile, Any, object} else 5

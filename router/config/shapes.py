@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import msgspec
 
+from router.pem import PemFile
 from router.plugin import Secret
 
 _WORDS: Mapping[Any, str] = {
@@ -19,6 +20,7 @@ _WORDS: Mapping[Any, str] = {
     str: "text",
     Secret: "a secret (text, `${NAME}` or `{file: PATH}`)",
     FilePath: "a path",
+    PemFile: "the path of a PEM file",
     type(None): "nothing",
     bytes: "text in Base64",
 }

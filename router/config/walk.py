@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path as FilePath
 from typing import Any, Final, TypeAlias, get_args, get_origin
 
 import msgspec
@@ -20,6 +21,7 @@ from router.config.shapes import alternatives, bare_type, expected, is_listed, i
 from router.errors import ConfigError
 from router.hint import nearest
 from router.match import Path
+from router.pem import PemFile
 from router.plugin import Plugin, Secret
 
 
@@ -38,11 +40,18 @@ Special: TypeAlias = "Callable[[Walk, MapNode, Path], Any]"
 class Walk:
     """Converts the nodes of one file. `built` has every value that was made, by its path."""
 
-    def __init__(self, problems: Problems, environ: Mapping[str, str], special: Mapping[type, Special]) -> None:
+    def __init__(
+        self,
+        problems: Problems,
+        environ: Mapping[str, str],
+        special: Mapping[type, Special],
+        folder: FilePath = FilePath(),
+    ) -> None:
         self.problems = problems
         self.built: dict[Path, Any] = {}
         self._environ = environ
         self._special = special
+        self._folder = folder
         self._hidden: list[tuple[str, str]] = []
 
     def value(self, hint: Any, node: Node, path: Path) -> Any:
@@ -123,7 +132,18 @@ class Walk:
             return BAD
         if isinstance(value, Secret) and value:
             self.hide(value)
-        return value
+        return self._pem(value.path, path) if isinstance(value, PemFile) else value
+
+    def _pem(self, file: FilePath, path: Path) -> Any:
+        """Read a PEM file, and note that this config depends on it."""
+        file = self._folder / file
+        self.problems.files.add(file)
+        try:
+            return PemFile.read(file)
+        except (OSError, ValueError) as error:
+            said = error.strerror if isinstance(error, OSError) else str(error)
+            self.problems.add(path, self.masked(0, f"{file} cannot be read: {said}"))
+            return BAD
 
     def _expanded(self, node: Scalar, path: Path) -> Text | None:
         expanded = expand(node.text, self._environ)

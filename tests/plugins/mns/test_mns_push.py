@@ -26,7 +26,7 @@ from servers.mns_pushes import (
     request,
 )
 
-from router import ConfigError, Retry, Secret
+from router import ConfigError, PemFile, Retry, Secret
 from router_plugins.mns.certificate import DOCUMENTED_URLS
 from router_plugins.mns.push import MnsPush, Tls
 
@@ -276,16 +276,16 @@ async def test_run_says_when_it_is_ready() -> None:
         ("certificate_urls", ("mnstest.oss-cn-hangzhou.aliyuncs.com",)),
         ("certificate_urls", ("https://user@host/",)),
         ("certificate_urls", ("https://host",)),
-        ("certificate", Path("missing.pem")),
-        ("certificate", Path(__file__)),
-        ("tls", Tls(certificate=Path("missing.pem"), key=Path("missing.pem"))),
+        ("certificate", PemFile.read(Path(__file__))),
+        ("tls.certificate", Tls(certificate=PemFile.read(Path(__file__)), key=PemFile.read(Path(__file__)))),
+        ("tls.key", Tls(certificate=CERTIFICATE, key=CERTIFICATE)),
         ("max_body", 0),
         ("idle_timeout", 0.0),
     ],
 )
 def test_a_bad_value_is_refused_with_its_field(field: str, value: Any) -> None:
     with pytest.raises(ConfigError) as caught:
-        source(**{field: value}).check()
+        source(**{field.partition(".")[0]: value}).check()
     assert caught.value.place == field
 
 
