@@ -30,8 +30,8 @@ _KEYSTORES = (b"\xfe\xed\xfe\xed", b"\xce\xce\xce\xce", b"0\x82")
 def client_context(
     ca: PemFile | None = None,
     certificate: PemFile | None = None,
-    key: PemFile | None = None,
-    key_password: Secret | None = None,
+    private_key: PemFile | None = None,
+    password: Secret | None = None,
     *,
     verify_hostname: bool = True,
 ) -> ssl.SSLContext:
@@ -42,45 +42,43 @@ def client_context(
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     context.check_hostname = verify_hostname
     if certificate is not None:
-        load_pair(context, certificate, key or certificate, key_password)
+        _load(context, certificate, private_key or certificate, password, "private_key")
     return context
 
 
 def server_context(certificate: PemFile, key: PemFile) -> ssl.SSLContext:
     """Return a server's settings."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    load_pair(context, certificate, key)
+    _load(context, certificate, key, None, "key")
     return context
 
 
-def load_pair(context: ssl.SSLContext, certificate: PemFile, key: PemFile, key_password: Secret | None = None) -> None:
-    """Load a certificate with its chain, and its key; raise `ConfigError` with `certificate` or `key` as the place."""
+def check_pair(certificate: PemFile | None, private_key: PemFile | None, password: Secret | None) -> None:
+    """Refuse a key, or its password, where there is no certificate."""
+    for place, value in (("private_key", private_key), ("private_key_password", password)):
+        if certificate is None and value is not None:
+            raise ConfigError(place, "has no meaning without a certificate", "add certificate: FILE")
+
+
+def _load(context: ssl.SSLContext, certificate: PemFile, key: PemFile, password: Secret | None, place: str) -> None:
+    """Load a certificate with its chain, and its key; raise `ConfigError` at `certificate` or the key's place."""
     _authorities(certificate, "certificate")
     if b"PRIVATE KEY-----" not in key.content:
-        raise ConfigError("key", f"{key} holds no private key", "a PEM file: BEGIN PRIVATE KEY")
+        raise ConfigError(place, f"{key} holds no private key", "a PEM file: BEGIN PRIVATE KEY")
     encrypted = b"ENCRYPTED" in key.content
-    if encrypted and not key_password:
-        raise ConfigError(
-            "key", f"the key in {key} is encrypted, and there is no password", "openssl pkey takes it off"
-        )
+    if encrypted and not password:
+        hint = "private_key_password" if place == "private_key" else "`openssl pkey` writes it without a password"
+        raise ConfigError(place, f"the key in {key} is encrypted, and there is no password", hint)
     try:
         with _on_disk(certificate) as first, _on_disk(key) as second:
-            context.load_cert_chain(first, second, password=str(key_password or ""))
+            context.load_cert_chain(first, second, password=str(password or ""))
     except (ssl.SSLError, ValueError) as error:
         if "VALUES_MISMATCH" in str(error):
             problem = f"the key in {key} does not belong to the certificate in {certificate}"
-            raise ConfigError("key", problem, "is one of the files still the old one?") from error
+            raise ConfigError(place, problem, "is one of the files still the old one?") from error
         if encrypted:
-            raise ConfigError("key_password", f"does not open the key in {key}") from error
-        raise ConfigError("key", f"{key} cannot be read: {_said(error)}", "is the file complete?") from error
-
-
-def check_pair(certificate: PemFile | None, key: PemFile | None, key_password: Secret | None) -> None:
-    """Refuse a key, or its password, that nothing is there for."""
-    if certificate is None and key is not None:
-        raise ConfigError("key", "has no meaning without a certificate", "add certificate: FILE")
-    if certificate is None and key_password is not None:
-        raise ConfigError("key_password", "has no meaning without a certificate", "add certificate: FILE")
+            raise ConfigError("private_key_password", f"does not open the key in {key}") from error
+        raise ConfigError(place, f"{key} cannot be read: {_said(error)}", "is the file complete?") from error
 
 
 def warn_of_expiry(file: PemFile, use: str) -> None:

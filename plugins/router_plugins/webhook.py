@@ -25,9 +25,11 @@ import base64
 import binascii
 import hmac
 import re
+import ssl
 import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from http import HTTPStatus
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import ClassVar, Literal
@@ -36,10 +38,11 @@ from urllib.parse import SplitResult, unquote, urlsplit
 import msgspec
 from yarl import URL
 
-from router import Batch, ConfigError, Deliver, Event, Reject, Retry, Secret, Sink, Threads
+from router import Batch, ConfigError, Deliver, Event, PemFile, Reject, Retry, Secret, Sink, Threads
 from router.units import Duration
 from router_plugins.failures import raise_for
-from router_plugins.http_client import NoAnswerError, Post, Requests, posting, trusted
+from router_plugins.http_client import NoAnswerError, Post, Requests, posting
+from router_plugins.tls import check_pair, client_context, warn_of_expiry
 from router_plugins.webhook_answers import Statuses, excerpt, outcome
 
 _BASE64_PREFIX = "whsec_"
@@ -77,6 +80,15 @@ class Webhook(Sink, frozen=True, kw_only=True):
     """An http proxy that all requests go through, with its user and password: http://me:${PROXY_PASSWORD}@proxy:3128.
     Those that the environment names are not used. The proxy resolves the name in `url` and decides where that leads."""
 
+    ca: PemFile | None = None
+    """File with the certificates that are trusted, instead of the system's; also of X.509 version 1."""
+    certificate: PemFile | None = None
+    """The certificate that this side shows, with its chain."""
+    private_key: PemFile | None = None
+    """Its key, where that is not in the same file."""
+    private_key_password: Secret | None = None
+    """What the key is encrypted with."""
+
     deny: tuple[str, ...] = ("169.254.0.0/16", "fe80::/10", "100.100.100.200/32")
     """Networks that are not connected to, whatever the name in `url` resolves to; by default those where clouds give a
     machine its credentials. Through a `proxy` it is the proxy that has to see to that."""
@@ -89,6 +101,7 @@ class Webhook(Sink, frozen=True, kw_only=True):
         list(_keys(self))
         self.statuses.check()
         _networks(self.deny)
+        _check_tls(self)
         for field in ("timeout", "max_age"):
             if getattr(self, field) <= 0:
                 raise ConfigError(field, "must be more than 0")
@@ -108,7 +121,9 @@ class Webhook(Sink, frozen=True, kw_only=True):
     async def open(self) -> AsyncGenerator[Deliver]:
         """Keep connections open between requests."""
         requests = _Requests(self)
-        tls = await Threads().run(trusted) if requests.url.scheme == "https" else None
+        tls = await Threads().run(partial(_tls, self)) if requests.url.scheme == "https" else None
+        if self.certificate is not None:
+            warn_of_expiry(self.certificate, f"shown to {requests.origin}")
         proxy = None if self.proxy is None else URL(str(self.proxy))
         denied = _networks(self.deny)
         async with posting(
@@ -210,6 +225,23 @@ async def _post(post: Post, requests: _Requests, event: Event) -> None:
         said = f"{requests.origin} answered {answer.status}" + (f": {text}" if text else "")
         after = answer.headers.get(b"retry-after", b"").decode("latin-1")
         raise outcome(answer.status, meaning, after, said, time.time())
+
+
+def _tls(sink: Webhook) -> ssl.SSLContext:
+    """Return TLS settings; it reads the system's authorities."""
+    context = client_context(sink.ca, sink.certificate, sink.private_key, sink.private_key_password)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _check_tls(sink: Webhook) -> None:
+    """Raise `ConfigError` for certificates that cannot be used."""
+    check_pair(sink.certificate, sink.private_key, sink.private_key_password)
+    for field in ("ca", "certificate"):
+        if getattr(sink, field) is not None and not sink.url.startswith("https:"):
+            raise ConfigError(field, "has no meaning without TLS", "an https URL")
+    if sink.ca or sink.certificate:
+        _tls(sink)
 
 
 def _check_proxy(proxy: str) -> None:

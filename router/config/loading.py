@@ -32,7 +32,7 @@ _DEFAULT_TYPES: Mapping[type[Plugin], str] = {Journal: "sqlite", Decoder: "direc
 def load(path: Path, environ: Mapping[str, str], pem_files: set[Path] | None = None) -> Config:
     """Load a config file, in UTF-8. `environ` has the values for `${NAME}`. Raises `BadConfig`.
 
-    `pem_files` will have those that it names, also those that cannot be read; if the text cannot be, it keeps those of before.
+    `pem_files` will have those that it names, also where they cannot be read; without a readable text, those of before.
     """
     try:
         text = path.read_bytes().decode("utf-8-sig")

@@ -120,12 +120,13 @@ async def test_what_is_half_written_keeps_the_old_pair_in_use_and_is_named_and_t
     with running(tmp_path, ONE_FILE, push="tls: {certificate: cert.pem, key: key.pem}", top="watch: true") as daemon:
         await until_served(daemon, old)
         certificate = tmp_path / "cert.pem"
-        for said, write in [
+        spoilt: list[tuple[str, Callable[[], object]]] = [
             ("does not belong to the certificate", lambda: certificate.write_bytes(new.certificate)),
             ("is empty", lambda: certificate.write_bytes(b"")),
             ("cut off", lambda: certificate.write_bytes(old.certificate + b"-----BEGIN CERTIFICATE-----\nMIIB")),
             ("No such file", certificate.unlink),
-        ]:
+        ]
+        for said, write in spoilt:
             write()
             await until(lambda said=said: said in log.read_text())  # type: ignore[misc]
             assert str(certificate) in next(line for line in log.read_text().splitlines() if said in line)
