@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import errno
 import os
+import ssl
 import stat
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Self
 
@@ -23,6 +25,8 @@ class PemFile:
 
     path: Path
     content: bytes = field(default=b"", repr=False)
+    is_system: bool = False
+    """Whether it holds the authorities that this machine trusts."""
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -38,5 +42,30 @@ class PemFile:
             raise OSError(errno.EFBIG, f"is larger than {PEM_BYTES} bytes")
         return cls(path, content)
 
+    @classmethod
+    def system(cls) -> Self | None:
+        """Return the file of the authorities that this machine trusts, or `SSL_CERT_FILE` names; None without one.
+
+        One that is named but cannot be read has no content: somebody may be exchanging it.
+        """
+        paths = ssl.get_default_verify_paths()
+        named = os.environ.get(paths.openssl_cafile_env, "")
+        if not (file := named or paths.cafile):
+            return None
+        try:
+            found = Path(file).stat()
+        except OSError:
+            return cls(Path(file), is_system=True) if named else None
+        return cls(Path(file), _content(file, (found.st_ino, found.st_mtime_ns, found.st_size)), is_system=True)
+
     def __str__(self) -> str:
         return str(self.path)
+
+
+@lru_cache(maxsize=2)
+def _content(file: str, _: tuple[int, ...]) -> bytes:
+    """Read a file once for all that use it, and again when it is another."""
+    try:
+        return PemFile.read(Path(file)).content
+    except OSError:
+        return b""

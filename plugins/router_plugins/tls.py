@@ -36,14 +36,22 @@ def client_context(
     verify_hostname: bool = True,
 ) -> ssl.SSLContext:
     """Return a client's settings: the system's authorities or those of `ca`, and with a certificate mutual TLS."""
-    context = ssl.create_default_context(cadata=None if ca is None else _authorities(ca))
-    if ca is not None:
+    own = None if ca is None or ca.is_system else ca
+    check_system(ca)
+    context = ssl.create_default_context(cadata=None if own is None else _authorities(own))
+    if own is not None:
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     context.check_hostname = verify_hostname
     if certificate is not None:
         _load(context, certificate, private_key or certificate, password, "private_key")
     return context
+
+
+def check_system(ca: PemFile | None) -> None:
+    """Refuse the authorities that the environment names where they are none, or not at this moment."""
+    if ca is not None and ca.is_system and b"CERTIFICATE-----" not in ca.content:
+        raise ConfigError("ca", f"{ca} holds no certificate", "the environment names it: SSL_CERT_FILE")
 
 
 def server_context(certificate: PemFile, key: PemFile) -> ssl.SSLContext:

@@ -42,7 +42,7 @@ from router import Batch, ConfigError, Deliver, Event, PemFile, Reject, Retry, S
 from router.units import Duration
 from router_plugins.failures import raise_for
 from router_plugins.http_client import NoAnswerError, Post, Requests, posting
-from router_plugins.tls import check_pair, client_context, warn_of_expiry
+from router_plugins.tls import check_pair, check_system, client_context, warn_of_expiry
 from router_plugins.webhook_answers import Statuses, excerpt, outcome
 
 _BASE64_PREFIX = "whsec_"
@@ -80,7 +80,7 @@ class Webhook(Sink, frozen=True, kw_only=True):
     """An http proxy that all requests go through, with its user and password: http://me:${PROXY_PASSWORD}@proxy:3128.
     Those that the environment names are not used. The proxy resolves the name in `url` and decides where that leads."""
 
-    ca: PemFile | None = None
+    ca: PemFile | None = msgspec.field(default_factory=PemFile.system)
     """File with the certificates that are trusted, instead of the system's; also of X.509 version 1."""
     certificate: PemFile | None = None
     """The certificate that this side shows, with its chain."""
@@ -237,11 +237,14 @@ def _tls(sink: Webhook) -> ssl.SSLContext:
 def _check_tls(sink: Webhook) -> None:
     """Raise `ConfigError` for certificates that cannot be used."""
     check_pair(sink.certificate, sink.private_key, sink.private_key_password)
-    for field in ("ca", "certificate"):
-        if getattr(sink, field) is not None and not sink.url.startswith("https:"):
+    own = sink.ca is not None and not sink.ca.is_system
+    for field, named in (("ca", own), ("certificate", sink.certificate is not None)):
+        if named and not sink.url.startswith("https:"):
             raise ConfigError(field, "has no meaning without TLS", "an https URL")
-    if sink.ca or sink.certificate:
+    if own or sink.certificate:
         _tls(sink)
+    if sink.url.startswith("https:"):
+        check_system(sink.ca)
 
 
 def _check_proxy(proxy: str) -> None:

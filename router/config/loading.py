@@ -24,6 +24,7 @@ from router.config.specials import condition, plugin, secret
 from router.config.walk import BAD, Special, Walk
 from router.journal import Journal
 from router.match import Condition
+from router.pem import PemFile
 from router.plugin import Decoder, Plugin, Secret
 
 _DEFAULT_TYPES: Mapping[type[Plugin], str] = {Journal: "sqlite", Decoder: "directmail"}
@@ -61,6 +62,8 @@ def loads(
     if pem_files is not None:
         pem_files.clear()
         pem_files.update(problems.files)
+        if trusted := PemFile.system():
+            pem_files.add(trusted.path)
     problems.raise_any()
     assert isinstance(config, Config)
     return config

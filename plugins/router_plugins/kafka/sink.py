@@ -65,7 +65,7 @@ class Kafka(Sink, frozen=True, kw_only=True):
     """How a key gives the partition: murmur2 as Java's producers do, crc32 for less work."""
     compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "none"
     tls: bool = False
-    ca: PemFile | None = None
+    ca: PemFile | None = msgspec.field(default_factory=PemFile.system)
     """File with the certificates that are trusted, instead of the system's; also of X.509 version 1."""
     verify_hostname: bool = True
     """Whether the broker's certificate must be for its name in `servers` and in the cluster."""
@@ -234,7 +234,8 @@ _CODECS: Mapping[str, Callable[[], bool]] = {
 
 def _check_tls(sink: Kafka) -> None:
     """Raise `ConfigError` for certificates that cannot be used, or not without TLS."""
-    idle = [field for field in ("ca", "certificate", "private_key", "private_key_password") if getattr(sink, field)]
+    idle = [field for field in ("certificate", "private_key", "private_key_password") if getattr(sink, field)]
+    idle += [] if sink.ca is None or sink.ca.is_system else ["ca"]
     idle += [] if sink.verify_hostname else ["verify_hostname"]
     if idle and not sink.tls:
         raise ConfigError(idle[0], "has no meaning without tls", "add tls: true")

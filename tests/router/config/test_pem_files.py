@@ -98,3 +98,23 @@ def test_a_file_that_cannot_be_used_is_a_mistake_that_names_it(
 
 def test_the_key_is_not_in_the_text_of_a_config(folder: Path) -> None:
     assert "PRIVATE" not in repr(load(folder / "router.yaml", {}))
+
+
+def test_the_authorities_that_the_machine_trusts_are_such_a_file_too(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are what a sink without `ca` goes by."""
+    authorities = folder / "system.pem"
+    monkeypatch.setenv("SSL_CERT_FILE", str(authorities))
+    authorities.write_bytes(trustme.CA().cert_pem.bytes())
+    config = folder / "router.yaml"
+    config.write_text(CONFIG.replace("ca: hook.pem, ", "").replace("ca: kafka.pem, ", ""))
+    files: set[Path] = set()
+    old = load(config, {}, files)
+    assert authorities in files
+    assert plan(old, load(config, {})).changed == ()
+    authorities.write_bytes(trustme.CA().cert_pem.bytes() + b"# more\n")
+    assert plan(old, load(config, {})).changed == ("a/hook", "a/kafka")
+    authorities.unlink()
+    with pytest.raises(BadConfig, match="SSL_CERT_FILE"):
+        load(config, {})
