@@ -2,12 +2,15 @@
 
 from router.errors import ConfigError, Partial, Reject, Retry, RouterError, Undecodable
 from router.event import UNDECODABLE, Batch, Event, Message, json_lines
+from router.meaning import FieldName, FieldTemplate, InputPath, OutputPath, OutputTemplate
 from router.names import Names
 from router.plugin import Count, Decoder, Deliver, Emit, Marks, Placed, Plugin, Ready, Secret, Sink, Source, Step
 from router.threads import Threads
 from router.units import Duration, Size
+from router.values import NUMBER, Values
 
 __all__ = [
+    "NUMBER",
     "UNDECODABLE",
     "Batch",
     "ConfigError",
@@ -17,9 +20,14 @@ __all__ = [
     "Duration",
     "Emit",
     "Event",
+    "FieldName",
+    "FieldTemplate",
+    "InputPath",
     "Marks",
     "Message",
     "Names",
+    "OutputPath",
+    "OutputTemplate",
     "Partial",
     "Placed",
     "Plugin",
@@ -34,5 +42,6 @@ __all__ = [
     "Step",
     "Threads",
     "Undecodable",
+    "Values",
     "json_lines",
 ]

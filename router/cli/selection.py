@@ -16,7 +16,7 @@ from router.config.specials import condition
 from router.config.walk import Walk
 from router.event import Event
 from router.journal import Inspection
-from router.match import ALWAYS, Condition
+from router.match import ALWAYS, Condition, Vocabulary
 from router.plugin import Decoder
 
 
@@ -56,7 +56,7 @@ def matching(text: str, decoder: Decoder) -> Condition:
     try:
         root = read(text)
         problems = Problems("--match", root)
-        found = condition(decoder)(Walk(problems, os.environ, {}), root, ())
+        found = condition(Vocabulary(decoder))(Walk(problems, os.environ, {}), root, ())
         problems.raise_any()
     except (BadText, BadConfig) as error:
         raise typer.BadParameter(str(error)) from error

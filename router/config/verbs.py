@@ -16,7 +16,7 @@ _VERBS: Mapping[type[Plugin], Mapping[str, Manner]] = {
     Plugin: {"check": "plain"},
     Source: {"run": "async", "run_on": "async", "divided": "plain"},
     Decoder: {"decode": "plain", "restore": "plain"},
-    Step: {"apply": "plain"},
+    Step: {"apply": "plain", "added": "plain"},
     Sink: {"deliver": "async", "open": "context", "resume": "context"},
 }
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import msgspec
 
-from router import ConfigError, Decoder, Event, Message
+from router import ConfigError, Decoder, Event, Message, Values
 from router_plugins.directmail.cloudevents import CloudEvent, fields_of
 from router_plugins.directmail.envelope import unwrap
 from router_plugins.directmail.fields import Result, shown_of
@@ -16,6 +16,7 @@ from router_plugins.directmail.identity import id_of_cloud_event, id_of_data, id
 from router_plugins.directmail.moments import moment, zone_of
 from router_plugins.directmail.names import DELIVERIES, TYPES, type_of_cloud_event, type_of_text
 from router_plugins.directmail.text import parse, strict
+from router_plugins.directmail.vocabulary import SYNONYMS, VALUES
 from router_plugins.mending import is_odd, original, shown, text_of
 
 
@@ -32,6 +33,8 @@ class DirectMail(Decoder, frozen=True, kw_only=True, forbid_unknown_fields=True)
         "ip_pool_id", "is_dedicated_ip", "fbl_isp",
     ))  # fmt: skip
     types: ClassVar[Mapping[str, str]] = TYPES
+    values: ClassVar[Mapping[str, Values]] = VALUES
+    synonyms: ClassVar[Mapping[str, str]] = SYNONYMS
     vouches: ClassVar[bool] = True
 
     def check(self) -> None:
