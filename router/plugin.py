@@ -19,6 +19,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, tzinfo
 from socket import socket
 from typing import Annotated, Any, ClassVar, Self, TypeAlias
 
@@ -142,6 +143,10 @@ class Decoder(Plugin, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Whatever else it raises or returns makes the message `Undecodable`, too, with a reason that names the plugin.
         """
         raise NotImplementedError
+
+    def zone(self) -> tzinfo:
+        """Return the zone of times that name none, in messages as in the config and its commands."""
+        return UTC
 
     def restore(self, message: Message, source: str, name: str) -> Event:
         """Return the event of a message that was journalled under the id `name`, which it keeps.

@@ -72,7 +72,7 @@ class File(Sink, frozen=True, kw_only=True):
     reads_only: ClassVar[bool] = True
 
     path: OutputTemplate
-    """Template of the path, relative to the config's folder: `{name}` is a field, `{time:%Y-%m-%d}` the event's time."""
+    """Template of the path, from the config's folder: `{name}` is a field, `{time:%Y-%m-%d}` the event's time."""
     form: Literal["json", "raw"] = "json"
     max_open: Annotated[int, msgspec.Meta(ge=1)] = 64
     """Files kept open at most."""

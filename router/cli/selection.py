@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from datetime import UTC, tzinfo
 
 import msgspec
 import typer
@@ -43,10 +44,10 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
         return self.since <= event.received < self.until and self.match.matches(event)
 
 
-def moment(text: str) -> float:
-    """Return the Unix seconds of `2026-11-24T08:00Z` (UTC if it names no zone) or of `2h`, so long ago."""
+def moment(text: str, zone: tzinfo = UTC) -> float:
+    """Return the Unix seconds of `2026-11-24T08:00Z` (of `zone` if it names none) or of `2h`, so long ago."""
     try:
-        return moment_of(text, time.time())
+        return moment_of(text, time.time(), zone)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
 

@@ -1,4 +1,4 @@
-"""What usually is behind a YAML parser's complaint: the likely fix, from its words and from the line that it is about."""
+"""What usually is behind a YAML parser's complaint: the likely fix, from its words and from the line it is about."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SIGNS = {
     "scanning a directive": "a text that begins with `%` needs quotes",
     "cannot start any token": "a text that begins with one of @ ` % needs quotes",
     "mapping values are not allowed": "a value that contains `: ` needs quotes; or the indentation is off",
-    "unknown escape|scanning a double-quoted": "in double quotes a backslash is written twice; or a closing quote is missing",
+    "scanning a double-quoted": "in double quotes a backslash is written twice; or a closing quote is missing",
     "quoted scalar": "a closing quote is missing",
     "expected ',' or": "a text with one of , [ ] { } or `: ` needs quotes here; or a bracket is missing",
     "could not find expected ':'": "a key needs a `:` and a space behind it",

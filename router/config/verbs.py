@@ -15,7 +15,7 @@ Manner: TypeAlias = Literal["async", "plain", "context"]
 _VERBS: Mapping[type[Plugin], Mapping[str, Manner]] = {
     Plugin: {"check": "plain"},
     Source: {"run": "async", "run_on": "async", "divided": "plain"},
-    Decoder: {"decode": "plain", "restore": "plain"},
+    Decoder: {"decode": "plain", "restore": "plain", "zone": "plain"},
     Step: {"apply": "plain", "added": "plain"},
     Sink: {"deliver": "async", "open": "context", "resume": "context"},
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, tzinfo
 from typing import ClassVar
 
 import msgspec
@@ -45,6 +45,10 @@ class DirectMail(Decoder, frozen=True, kw_only=True, forbid_unknown_fields=True)
             raise ConfigError(
                 "timezone", str(error), "write an offset like +08:00 or a name like Asia/Shanghai"
             ) from error
+
+    def zone(self) -> tzinfo:
+        """Return the zone of times that name none."""
+        return zone_of(self.timezone).tz
 
     def decode(self, message: Message, source: str) -> Event:
         """Return the event of a message in any of the forms of PROTOCOL 2.5; raises `Undecodable`.
