@@ -209,3 +209,37 @@ def test_what_yaml_takes_for_something_else_gets_its_hint(
     [found] = raised.value.problems
     assert (found.line, found.column) == place
     assert hint in found.hint
+
+
+STEP = """
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from router import Event, Step
+
+
+class Enrich(Step, frozen=True, kw_only=True):
+    says: bool = False
+
+    def apply(self, event: Event) -> Event:
+        return event
+
+    def added(self) -> Collection[str] | None:
+        return ("segment",) if self.says else None
+"""
+
+
+def test_names_that_a_step_adds_are_known_behind_it_and_only_there(load_all: Load, tmp_path: Path) -> None:
+    drops, head = tmp_path / "drops", "plugins: [drops]\n"
+    drops.mkdir()
+    (drops / "enrich.py").write_text(STEP)
+    to = "to: {type: file, path: 'a/{segment}.jsonl'}"
+    load_all("steps: [{type: enrich, says: true}], " + to, tail=head)
+    load_all("steps: [{type: enrich}], " + to, tail=head)
+    with pytest.raises(BadConfig, match="unknown field `segment`"):
+        load_all(
+            f"steps: [{{type: mask, fields: [segment], key: {KEY}}}, {{type: enrich, says: true}}], " + to, tail=head
+        )
+    with pytest.raises(BadConfig, match="unknown field `rgion`"):
+        load_all("steps: [{type: enrich, says: true}], to: {type: file, path: '{rgion}.jsonl'}", tail=head)
