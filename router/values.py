@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import date, datetime
-from enum import Enum
+from enum import Enum, EnumType
 from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin
 
 import msgspec
 
@@ -46,7 +46,7 @@ _MOMENT = Values(
     "a time, such as 2026-03-01T09:00:01+08:00",
     "0-9TZ:.+-",
 )
-_BY_TYPE = {bool: _BOOLEAN, int: NUMBER, float: _DECIMAL, datetime: _MOMENT, date: _DATE}
+_BY_TYPE: Mapping[Any, Values] = {bool: _BOOLEAN, int: NUMBER, float: _DECIMAL, datetime: _MOMENT, date: _DATE}
 
 ENVELOPE = {
     "id": Values("[0-9a-f]{32}", "32 of 0-9 and a-f", "0-9a-f"),
@@ -59,14 +59,14 @@ assert set(ENVELOPE) < set(ENVELOPE_FIELDS)
 
 def of_type(hint: Any) -> Values | None:
     """Return the values that a type of a struct's field allows; None where they can be any text."""
-    bare = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+    bare: Any = get_args(hint)[0] if get_origin(hint) is Annotated else hint
     if get_origin(bare) in {Union, UnionType}:
         members = [member for member in get_args(bare) if member is not type(None)]
         return of_type(members[0]) if len(members) == 1 else None
     if get_origin(bare) is Literal:
         return _one_of([_written(value) for value in get_args(bare)])
-    if isinstance(bare, type) and issubclass(bare, Enum):
-        return _one_of([_written(member.value) for member in bare])
+    if isinstance(bare, EnumType):
+        return _one_of([_written(member.value) for member in cast("type[Enum]", bare)])
     return _BY_TYPE.get(bare)
 
 

@@ -91,11 +91,12 @@ def _real(local: LocalPath) -> str | None:
         path = path.replace("{{", "{").replace("}}", "}")
     try:
         found = os.path.realpath(path)
-        mode = os.stat(found).st_mode  # noqa: PTH116 - texts are compared
-    except FileNotFoundError:
-        return found
     except (OSError, ValueError):
         return os.path.normpath(path)
+    try:
+        mode = os.stat(found).st_mode  # noqa: PTH116 - texts are compared
+    except (OSError, ValueError):
+        return found
     return found if stat.S_ISREG(mode) or stat.S_ISDIR(mode) else None
 
 

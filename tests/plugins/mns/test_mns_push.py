@@ -310,12 +310,12 @@ def test_the_secret_in_the_path_is_not_shown() -> None:
     ],
 )
 async def test_a_secret_in_the_path_is_missed_only_where_there_is_none(path: str, *, warns: bool) -> None:
-    source = MnsPush(listen="127.0.0.1:0", path=Secret(path))
+    source, words = MnsPush(listen="127.0.0.1:0", path=Secret(path)), list[str]()
 
     async def emit(messages: object) -> None:
         raise AssertionError(messages)
 
     with capture_logs() as logs:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(source.run, emit, tasks.cancel_scope.cancel, lambda _word: None)
+            tasks.start_soon(source.run, emit, tasks.cancel_scope.cancel, words.append)
     assert any("put a secret into `path`" in log["event"] for log in logs) is warns
