@@ -11,6 +11,7 @@ from typing import Annotated, Any, get_args
 import msgspec
 
 from router.config.quantity import seconds, size
+from router.config.secrets import one_line
 from router.config.shapes import alternatives, bare_type, choices, expected, is_container, metas
 from router.hint import nearest
 from router.pem import PemFile
@@ -114,7 +115,8 @@ def _value(hint: Any, text: Text) -> Any:
     except (msgspec.ValidationError, TypeError) as error:
         raise _unfit(hint, text) from error
     except ValueError as error:
-        raise _unfit(hint, text, "" if text.replaced else str(error)) from error
+        said = "" if text.replaced and bare is not Secret else str(error)
+        raise _unfit(hint, text, said) from error
 
 
 def _boolean(text: Text) -> bool:
@@ -138,9 +140,10 @@ def _number(pattern: re.Pattern[str], make: Callable[[str], Any]) -> Callable[[T
 
 
 def _secret(text: Text) -> Secret:
-    if text.replaced and not text.text:
+    value = one_line(text.text)
+    if text.replaced and not value:
         raise ValueError
-    return Secret(text.text)
+    return Secret(value)
 
 
 def _anything(text: Text) -> Any:

@@ -30,7 +30,7 @@ import msgspec
 from aiokafka import codec, partitioner
 from anyio.abc import TaskGroup
 
-from router import Batch, ConfigError, Deliver, PemFile, Retry, Secret, Sink
+from router import Batch, ConfigError, Deliver, FieldName, FieldTemplate, PemFile, Retry, Secret, Sink
 from router.units import Duration, Size
 from router_plugins.failures import raise_for
 from router_plugins.kafka.lane import Lane
@@ -57,9 +57,9 @@ class Kafka(Sink, frozen=True, kw_only=True):
 
     servers: Annotated[list[str], msgspec.Meta(min_length=1)]
     """host:port of some brokers."""
-    topic: str
+    topic: FieldTemplate
     """A template: `mail.{region}`. In a field's value, what a topic's name cannot have becomes `_`."""
-    key: str = ""
+    key: FieldName = ""
     """The field that is the record's key; events of one key stay in order."""
     partitioner: Literal["crc32", "murmur2"] = "crc32"
     """How a key gives the partition: murmur2 as Java's producers do, crc32 for less work."""

@@ -36,6 +36,9 @@ GRACE = 3.0
 """Seconds that pushes which are here already have to become safe and be answered, once the source is stopped."""
 
 _DAY = 24 * 3600.0
+SECRET = 16
+"""Characters that a part of a path has at least if it is to be a secret."""
+
 _POSITIVE = ("max_body", "header_timeout", "body_timeout", "idle_timeout", "max_unanswered")
 
 _log = structlog.get_logger(__name__)
@@ -172,7 +175,7 @@ class MnsPush(Source, frozen=True, kw_only=True):
     def _warn(self) -> None:
         if not self.verify:
             _log.warning("signatures of pushes are not checked: whoever reaches the listener can make results up")
-        elif not self.topics:
+        elif not self.topics and not _holds_secret(self.path):
             _log.warning("pushes of all topics of all accounts are taken: set `topics`, or put a secret into `path`")
         if self.eventbridge is not None and self.eventbridge.token is None:
             _log.warning("pushes of everybody's EventBridge are taken: set `eventbridge.token` here and there")
@@ -210,6 +213,17 @@ class MnsPush(Source, frozen=True, kw_only=True):
         if self.tls is None:
             return None
         return server_context(self.tls.certificate, self.tls.key)
+
+
+def _holds_secret(path: str) -> bool:
+    """Say whether a part of a path is long and mixed enough to be a secret, such as of `openssl rand -hex 8`."""
+    return any(_is_mixed(part) for part in path.split("/") if len(part) >= SECRET)
+
+
+def _is_mixed(part: str) -> bool:
+    digits = sum(char.isdigit() for char in part)
+    cases = any(map(str.isupper, part)) and any(map(str.islower, part))
+    return len(set(part)) >= SECRET // 3 and (digits >= 3 or (cases and digits > 0))  # noqa: PLR2004 - `eu-1` has one
 
 
 class _ByPath(NamedTuple):

@@ -25,6 +25,7 @@ from servers.mns_pushes import (
     push,
     request,
 )
+from structlog.testing import capture_logs
 
 from router import ConfigError, PemFile, Retry, Secret
 from router_plugins.mns.certificate import DOCUMENTED_URLS
@@ -297,3 +298,24 @@ def test_its_yaml_is_its_fields() -> None:
 
 def test_the_secret_in_the_path_is_not_shown() -> None:
     assert "hush" not in repr(source(path=Secret("/hush")))
+
+
+@pytest.mark.parametrize(
+    ("path", "warns"),
+    [
+        ("/notifications", True),
+        ("/notifications/cn-hangzhou-production", True),
+        ("/notifications/3f9a1c52b7e04d68", False),
+        ("/notifications/Zk3vQ9xT-r7Lw2YbA/x", False),
+    ],
+)
+async def test_a_secret_in_the_path_is_missed_only_where_there_is_none(path: str, *, warns: bool) -> None:
+    source, words = MnsPush(listen="127.0.0.1:0", path=Secret(path)), list[str]()
+
+    async def emit(messages: object) -> None:
+        raise AssertionError(messages)
+
+    with capture_logs() as logs:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(source.run, emit, tasks.cancel_scope.cancel, words.append)
+    assert any("put a secret into `path`" in log["event"] for log in logs) is warns
