@@ -2,12 +2,16 @@
 
 from router.errors import ConfigError, Partial, Reject, Retry, RouterError, Undecodable
 from router.event import UNDECODABLE, Batch, Event, Message, json_lines
+from router.meaning import FieldName, FieldTemplate, InputPath, OutputPath, OutputTemplate
 from router.names import Names
+from router.pem import PemFile
 from router.plugin import Count, Decoder, Deliver, Emit, Marks, Placed, Plugin, Ready, Secret, Sink, Source, Step
 from router.threads import Threads
 from router.units import Duration, Size
+from router.values import NUMBER, Values
 
 __all__ = [
+    "NUMBER",
     "UNDECODABLE",
     "Batch",
     "ConfigError",
@@ -17,10 +21,16 @@ __all__ = [
     "Duration",
     "Emit",
     "Event",
+    "FieldName",
+    "FieldTemplate",
+    "InputPath",
     "Marks",
     "Message",
     "Names",
+    "OutputPath",
+    "OutputTemplate",
     "Partial",
+    "PemFile",
     "Placed",
     "Plugin",
     "Ready",
@@ -34,5 +44,6 @@ __all__ = [
     "Step",
     "Threads",
     "Undecodable",
+    "Values",
     "json_lines",
 ]

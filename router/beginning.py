@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from datetime import tzinfo
 
 import structlog
 
@@ -22,14 +23,14 @@ async def beginnings(config: Config, partition: Partition) -> Mapping[str, int]:
     for planned in subscriptions(config):
         start = planned.subscription.start
         if start != "now" and partition.progress(planned.name) is None:
-            found[planned.name] = await _position(planned.name, start, partition)
+            found[planned.name] = await _position(planned.name, start, config.decoder.zone(), partition)
     return found
 
 
-async def _position(name: str, start: str, partition: Partition) -> int:
+async def _position(name: str, start: str, zone: tzinfo, partition: Partition) -> int:
     if start == "earliest":
         return partition.tail
-    since = moment(start, time.time())
+    since = moment(start, time.time(), zone)
     position = await seek_waiting(partition.tail, partition.head, since, partition.stored_at)
     if position == partition.tail > 1:
         log.warning("the journal may not go back so far", subscription=name, start=start, begins_at=position)

@@ -24,6 +24,9 @@ LOST = "f" * 32
 ENVELOPE_FIELDS = ("id", "type", "time", "received", "source")
 """Names that the engine gives to every event; a decoder's fields must not use them."""
 
+EXTRA = "extra."
+"""What stands before the name of a field that the decoder does not declare (`extra.x_campaign`)."""
+
 
 class Message(msgspec.Struct, frozen=True, gc=False):
     """Bytes as they came, with the transport's attributes.
@@ -73,7 +76,10 @@ class Event(msgspec.Struct, frozen=True, gc=False):
         return self.message.body
 
     def get(self, name: str) -> Any:
-        """Return the value of a field by the name that `json()` shows; None where there is none."""
+        """Return the value of a field by the name that `json()` shows, or `extra.NAME` for one that is not declared.
+
+        None where there is none.
+        """
         fields = self.fields
         attribute = (_attributes.get(type(fields)) or _attribute_of(type(fields))).get(name)
         if attribute is not None:
@@ -81,7 +87,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
         if name in ENVELOPE_FIELDS:
             return getattr(self, name)
         extra: Mapping[str, str] = getattr(fields, "extra", {})
-        return extra.get(name)
+        return extra.get(name) if name in extra else extra.get(name.removeprefix(EXTRA))
 
     def freeze(self) -> None:
         """Make it immutable in depth, before code gets it that is not known to leave it alone."""

@@ -17,14 +17,16 @@ A plugin class is a `msgspec.Struct`; unknown keys in the YAML are refused by th
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, tzinfo
 from socket import socket
 from typing import Annotated, Any, ClassVar, Self, TypeAlias
 
 import msgspec
 
 from router.event import Batch, Event, Message
+from router.values import Values
 
 ID = 32
 """Characters of an event's id."""
@@ -124,6 +126,11 @@ class Decoder(Plugin, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Fields with few distinct values (region, status): conditions on them are decided once and remembered."""
     types: ClassVar[Mapping[str, str]] = {}
     """Every known name of an event type, to the canonical one (`dm:Deliver:Fail` -> `Deliver:SendFailed`)."""
+    values: ClassVar[Mapping[str, Values]] = {}
+    """The texts that fields can have, where that is more than their types say (under `type`: types without a known
+    name). A config that compares a field with another text is refused: it could never match."""
+    synonyms: ClassVar[Mapping[str, str]] = {}
+    """What else people call a field, in lower case, to its name (`recipient` -> `rcpt`): for hints."""
 
     vouches: ClassVar[bool] = False
     """Whether its author vouches for every event: then none is looked at, which saves about 3 us for each, and a fault
@@ -136,6 +143,10 @@ class Decoder(Plugin, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Whatever else it raises or returns makes the message `Undecodable`, too, with a reason that names the plugin.
         """
         raise NotImplementedError
+
+    def zone(self) -> tzinfo:
+        """Return the zone of times that name none, in messages as in the config and its commands."""
+        return UTC
 
     def restore(self, message: Message, source: str, name: str) -> Event:
         """Return the event of a message that was journalled under the id `name`, which it keeps.
@@ -163,6 +174,13 @@ class Step(Plugin, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def apply(self, event: Event) -> Event | None:
         """Return the event, a new one with the same id, or None to leave it out. Pure."""
         raise NotImplementedError
+
+    def added(self) -> Collection[str] | None:
+        """Return the names of fields that events may have behind it and not before; None, the default, for any.
+
+        What stands behind it in the config (`to`, `delivery`) is compared with them, if they are known.
+        """
+        return None
 
 
 class Marks(dict[str, int]):

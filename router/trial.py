@@ -36,7 +36,7 @@ def try_all(config: Config) -> list[Verdict]:
         problems += [
             f"{name} is `{found[name]}`, not `{text}`"
             for name, text in trial.expect.fields.items()
-            if found[name] != text
+            if found[name] != (config.decoder.types.get(text, text) if name == "type" else text)
         ]
         verdicts.append(Verdict(trial.name, goes, (*problems, *_unlike(trial, goes))))
     return verdicts

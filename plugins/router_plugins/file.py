@@ -31,7 +31,20 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 import anyio
 import msgspec
 
-from router import Batch, ConfigError, Deliver, Event, Marks, Placed, Reject, Retry, Sink, Threads, json_lines
+from router import (
+    Batch,
+    ConfigError,
+    Deliver,
+    Event,
+    Marks,
+    OutputTemplate,
+    Placed,
+    Reject,
+    Retry,
+    Sink,
+    Threads,
+    json_lines,
+)
 from router_plugins.append import IDLE, Appender, Begun
 from router_plugins.descriptors import for_files
 from router_plugins.failures import raise_for
@@ -58,8 +71,8 @@ class File(Sink, frozen=True, kw_only=True):
     keeps_positions: ClassVar[bool] = True
     reads_only: ClassVar[bool] = True
 
-    path: str
-    """Template of the path: `{name}` is a field, `{time:%Y-%m-%d}` the event's time; relative to the working folder."""
+    path: OutputTemplate
+    """Template of the path, from the config's folder: `{name}` is a field, `{time:%Y-%m-%d}` the event's time."""
     form: Literal["json", "raw"] = "json"
     max_open: Annotated[int, msgspec.Meta(ge=1)] = 64
     """Files kept open at most."""

@@ -19,7 +19,7 @@ import anyio
 import msgspec
 import structlog
 
-from router import ConfigError, Count, Duration, Emit, Message, Retry, Size, Source, Threads
+from router import ConfigError, Count, Duration, Emit, Message, OutputPath, Retry, Size, Source, Threads
 from router.lines import body_of
 
 READ = 2**18
@@ -48,8 +48,8 @@ class FileSource(Source, frozen=True, kw_only=True):
     Counts: `too_long`, a line that is passed over.
     """
 
-    path: str
-    """The file; relative to the working folder."""
+    path: OutputPath
+    """The file, which no other may have as well; relative to the config's folder."""
     follow: bool = False
     """Whether to wait for more at its end, also in a new file of that name; else the source rests there."""
     look: Duration = 1.0

@@ -8,13 +8,13 @@ servers do in their replies. The message's bytes are replaced by the masked even
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeAlias, cast
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Annotated, Any, TypeAlias, cast
 
 import msgspec
 from msgspec.structs import replace
 
-from router import UNDECODABLE, ConfigError, Event, Secret, Step
+from router import UNDECODABLE, ConfigError, Event, FieldName, Secret, Step
 
 HEX_DIGITS = 32
 """Length of a pseudonym: 128 bits, so that the pseudonyms of a billion addresses do not collide."""
@@ -46,7 +46,7 @@ class Mask(Step, frozen=True, kw_only=True):
     is left out, since nobody knows where in it the value stands.
     """
 
-    fields: list[str]
+    fields: list[Annotated[FieldName, msgspec.Meta(min_length=1)]]
     key: Secret
     keep_domain: bool = False
     """Whether an address keeps what follows its last `@`."""
@@ -75,6 +75,10 @@ class Mask(Step, frozen=True, kw_only=True):
         message = replace(event.message, body=masked.json(), attributes=attributes)
         return replace(masked, message=message)
 
+    def added(self) -> Collection[str]:
+        """Return that it adds no field."""
+        return ()
+
     def _pseudonym(self, value: str) -> str:
         digest = hmac.digest(self.key.encode(), value.encode(errors="surrogatepass"), "sha256").hex()[:HEX_DIGITS]
         _, at, domain = value.rpartition("@")
@@ -90,7 +94,9 @@ class Mask(Step, frozen=True, kw_only=True):
             elif name == "extra":
                 extra = cast("Mapping[str, str]", value)
                 changed[attribute] = {
-                    key: found.get(text, text) if key in self.fields else _scrub(text, needles)
+                    key: found.get(text, text)
+                    if key in self.fields or f"extra.{key}" in self.fields
+                    else _scrub(text, needles)
                     for key, text in extra.items()
                 }
             else:

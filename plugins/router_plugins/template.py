@@ -1,8 +1,9 @@
 """A text with places for an event's fields, such as `archive/{time:%Y-%m-%d}/{region}.jsonl`.
 
-A place is `{name}`, the outward name of a field, or `{time:FORMAT}`, the event's own time, in its zone, in the words of
-strftime. `{{` and `}}` stand for braces. Field values come from anyone, so the user of a template gives a `clean`
-function that makes them harmless where they are going; the text around them and the times are the operator's.
+A place is `{name}`, the outward name of a field (`{extra.name}` of one that the decoder does not know), or
+`{time:FORMAT}`, the event's own time, in its zone, in the words of strftime. `{{` and `}}` stand for braces. Field
+values come from anyone, so the user of a template gives a `clean` function that makes them harmless where they are
+going; the text around them and the times are the operator's.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from router import ConfigError, Event
 
 Clean: TypeAlias = Callable[[str], str]
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*|extra\.[^{}\[\]!:]+")
 _DIRECTIVES = "aAbBdfGHIjmMpSuUVwWyYzZ%"
 """What strftime knows on every platform and in every locale alike; `%c`, `%x` and `%X` depend on the locale."""
 _FORMAT = re.compile(rf"(?:[^%]|%[{_DIRECTIVES}])*", re.DOTALL)

@@ -22,12 +22,12 @@ line of signing is here, and the package judges it in the tests.
 from __future__ import annotations
 
 import base64
-import binascii
 import hmac
-import re
+import ssl
 import time
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from http import HTTPStatus
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import ClassVar, Literal
@@ -36,18 +36,18 @@ from urllib.parse import SplitResult, unquote, urlsplit
 import msgspec
 from yarl import URL
 
-from router import Batch, ConfigError, Deliver, Event, Reject, Retry, Secret, Sink, Threads
+from router import Batch, ConfigError, Deliver, Event, PemFile, Reject, Retry, Secret, Sink, Threads
 from router.units import Duration
 from router_plugins.failures import raise_for
-from router_plugins.http_client import NoAnswerError, Post, Requests, posting, trusted
+from router_plugins.http_client import NoAnswerError, Post, Requests, posting
+from router_plugins.tls import check_pair, check_system, client_context, warn_of_expiry
 from router_plugins.webhook_answers import Statuses, excerpt, outcome
+from router_plugins.webhook_headers import check_headers
+from router_plugins.webhook_keys import keys
 
-_BASE64_PREFIX = "whsec_"
-_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _WANTED = frozenset({b"retry-after"})
 _ROW = 20
 """Events of a batch that are refused in a row until the rest is not tried."""
-_OURS = ("webhook-id", "webhook-timestamp", "webhook-signature", "content-length", "transfer-encoding", "connection")
 
 
 class Webhook(Sink, frozen=True, kw_only=True):
@@ -60,7 +60,7 @@ class Webhook(Sink, frozen=True, kw_only=True):
     url: Secret
     """http or https. A secret, since many services put their token into the path; errors show scheme and host."""
     secret: Secret | None = None
-    """Signs the requests: `whsec_` and base64, or any other text, of which the UTF-8 bytes are the key."""
+    """Signs the requests: base64, with `whsec_` in front or not, as receivers' libraries read it."""
     previous_secrets: list[Secret] = msgspec.field(default_factory=list[Secret])
     """Sign too, so that the receiver can change over to `secret` in its own time."""
     headers: dict[str, Secret] = msgspec.field(default_factory=dict[str, Secret])
@@ -77,6 +77,15 @@ class Webhook(Sink, frozen=True, kw_only=True):
     """An http proxy that all requests go through, with its user and password: http://me:${PROXY_PASSWORD}@proxy:3128.
     Those that the environment names are not used. The proxy resolves the name in `url` and decides where that leads."""
 
+    ca: PemFile | None = msgspec.field(default_factory=PemFile.system)
+    """File with the certificates that are trusted, instead of the system's; also of X.509 version 1."""
+    certificate: PemFile | None = None
+    """The certificate that this side shows, with its chain."""
+    private_key: PemFile | None = None
+    """Its key, where that is not in the same file."""
+    private_key_password: Secret | None = None
+    """What the key is encrypted with."""
+
     deny: tuple[str, ...] = ("169.254.0.0/16", "fe80::/10", "100.100.100.200/32")
     """Networks that are not connected to, whatever the name in `url` resolves to; by default those where clouds give a
     machine its credentials. Through a `proxy` it is the proxy that has to see to that."""
@@ -86,29 +95,22 @@ class Webhook(Sink, frozen=True, kw_only=True):
         credentials = _split(self.url).username is not None
         if self.proxy is not None:
             _check_proxy(self.proxy)
-        list(_keys(self))
+        list(keys(self.secret, self.previous_secrets))
         self.statuses.check()
         _networks(self.deny)
+        _check_tls(self)
         for field in ("timeout", "max_age"):
             if getattr(self, field) <= 0:
                 raise ConfigError(field, "must be more than 0")
-        for name, value in self.headers.items():
-            if not _TOKEN.fullmatch(name):
-                raise ConfigError("headers", f"{name!r} is no name of a header")
-            if name.lower() in _OURS:
-                raise ConfigError(f"headers.{name}", "is set by the router itself")
-            if name.lower() == "authorization" and credentials:
-                raise ConfigError(f"headers.{name}", "is set by the user and password in url", "leave one of them out")
-            if name.lower().startswith("proxy-") and self.proxy is not None:
-                raise ConfigError(f"headers.{name}", "is for the proxy", "put user and password into the URL at proxy")
-            if any(ord(char) < ord(" ") or char == "\x7f" for char in value):
-                raise ConfigError(f"headers.{name}", "has a control character in it")
+        check_headers(self.headers, credentials=credentials, proxied=self.proxy is not None)
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[Deliver]:
         """Keep connections open between requests."""
         requests = _Requests(self)
-        tls = await Threads().run(trusted) if requests.url.scheme == "https" else None
+        tls = await Threads().run(partial(_tls, self)) if requests.url.scheme == "https" else None
+        if self.certificate is not None:
+            warn_of_expiry(self.certificate, f"shown to {requests.origin}")
         proxy = None if self.proxy is None else URL(str(self.proxy))
         denied = _networks(self.deny)
         async with posting(
@@ -140,7 +142,7 @@ class _Requests:
         self.timeout = sink.timeout
         self.meanings = sink.statuses.meanings()
         self._raw = sink.form == "raw"
-        self._signers = [hmac.new(key, digestmod="sha256") for key in _keys(sink)]
+        self._signers = [hmac.new(key, digestmod="sha256") for key in keys(sink.secret, sink.previous_secrets)]
         headers = {
             "User-Agent": "directmail-router",
             "Content-Type": "application/octet-stream" if self._raw else "application/json",
@@ -212,6 +214,26 @@ async def _post(post: Post, requests: _Requests, event: Event) -> None:
         raise outcome(answer.status, meaning, after, said, time.time())
 
 
+def _tls(sink: Webhook) -> ssl.SSLContext:
+    """Return TLS settings; it reads the system's authorities."""
+    context = client_context(sink.ca, sink.certificate, sink.private_key, sink.private_key_password)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _check_tls(sink: Webhook) -> None:
+    """Raise `ConfigError` for certificates that cannot be used."""
+    check_pair(sink.certificate, sink.private_key, sink.private_key_password)
+    own = sink.ca is not None and not sink.ca.is_system
+    for field, named in (("ca", own), ("certificate", sink.certificate is not None)):
+        if named and not sink.url.startswith("https:"):
+            raise ConfigError(field, "has no meaning without TLS", "an https URL")
+    if own or sink.certificate:
+        _tls(sink)
+    if sink.url.startswith("https:"):
+        check_system(sink.ca)
+
+
 def _check_proxy(proxy: str) -> None:
     """Raise `ConfigError` for what is no URL of an http proxy."""
     sample = "such as http://proxy.example.com:3128"
@@ -241,6 +263,10 @@ def _split(url: str, place: str = "url", sample: str = "such as https://crm.exam
         raise ConfigError(place, "is no URL: its host or port cannot be read") from None
     if not valid:
         raise ConfigError(place, "is no http or https URL with a host", sample)
+    if "{" in url or "}" in url:
+        raise ConfigError(
+            place, "takes no fields in braces", "a subscription for each URL; %7B and %7D are braces as such"
+        )
     if any(char.isspace() or not char.isprintable() for char in url):
         raise ConfigError(place, "has a space or a control character in it")
     return parts
@@ -250,24 +276,3 @@ def _origin(parts: SplitResult) -> str:
     """Return what of a URL may be shown: scheme, host and port."""
     host = parts.netloc.rpartition("@")[2]
     return f"{parts.scheme}://{host}"
-
-
-def _keys(sink: Webhook) -> Iterator[bytes]:
-    """Turn the secrets into keys, the first one first; raise `ConfigError` for one that gives none."""
-    if sink.secret is not None:
-        yield _key(sink.secret, "secret")
-    for secret in sink.previous_secrets:
-        yield _key(secret, "previous_secrets")
-
-
-def _key(secret: str, place: str) -> bytes:
-    key = secret.encode()
-    if secret.startswith(_BASE64_PREFIX):
-        encoded = secret.removeprefix(_BASE64_PREFIX).rstrip("=")
-        try:
-            key = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
-        except (binascii.Error, ValueError) as error:
-            raise ConfigError(place, f"begins with {_BASE64_PREFIX} but is no base64 after it") from error
-    if not key:
-        raise ConfigError(place, "is empty", f"make one with: openssl rand -base64 32, with {_BASE64_PREFIX} in front")
-    return key

@@ -158,8 +158,8 @@ def _selection(config: Config, first: int, last: int | None, since: str, until: 
     return Selection(
         first=first,
         last=sys.maxsize if last is None else last,
-        since=moment(since) if since else -math.inf,
-        until=moment(until) if until else math.inf,
+        since=moment(since, config.decoder.zone()) if since else -math.inf,
+        until=moment(until, config.decoder.zone()) if until else math.inf,
         match=matching(match or "{}", config.decoder),
     )
 

@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import quote
@@ -37,10 +38,9 @@ class Span(msgspec.Struct, frozen=True):
     until: str
     match: str
 
-    @property
-    def times(self) -> tuple[float, float | None]:
-        """Return since and until in Unix seconds."""
-        return moment(self.since), moment(self.until) if self.until else None
+    def times(self, zone: tzinfo) -> tuple[float, float | None]:
+        """Return since and until in Unix seconds; `zone` is that of times which name none."""
+        return moment(self.since, zone), moment(self.until, zone) if self.until else None
 
 
 def span_of(
@@ -122,7 +122,7 @@ def _told(
 ) -> Sequence[ReplayReport]:
     """Begin a replay, or turn one, or only look; return what the daemon says of it."""
     if span.since:
-        since, until = span.times
+        since, until = span.times(UTC)
         match = mapping(span.match) if span.match else None
         order = ReplayOrder(since=since, until=until, match=match, per_second=per_second or PER_SECOND)
         return [msgspec.json.decode(ask(admin, "POST", path, order), type=ReplayReport)]
@@ -173,7 +173,7 @@ def _wait_over(admin: Admin, path: str, number: int | None) -> bool:
 def _rehearsed(config: Path, subscription: str, span: Span) -> Rehearsal:
     loaded = load(config, os.environ)
     condition = matching(span.match or "{}", loaded.decoder)
-    since, until = span.times
+    since, until = span.times(loaded.decoder.zone())
     shown = Progress(disable=not sys.stderr.isatty(), console=tables.errors(), transient=True)
     with shown:
         bar = shown.add_task("reading", total=None)

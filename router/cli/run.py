@@ -47,7 +47,8 @@ def run(
     """
     configure(log_level)
     take_all()
-    loaded = load(config, os.environ)
+    pem_files: set[Path] = set()
+    loaded = load(config, os.environ, pem_files)
     if accept_loss:
         loaded.journal.accept_loss(Path(loaded.state))
     front = (*FRONT, log_level)
@@ -55,15 +56,15 @@ def run(
     gc.freeze()  # what was imported stays: to look through it for garbage would stop the loop for a tenth of a second
     force = Force()
     try:
-        anyio.run(_run, loaded, config, front, force, backend_options={"loop_factory": Loop})
+        anyio.run(_run, loaded, config, pem_files, front, force, backend_options={"loop_factory": Loop})
     finally:
         force.leave()
 
 
-async def _run(config: Config, path: Path, front: Sequence[str], force: Force) -> None:
+async def _run(config: Config, path: Path, pem_files: set[Path], front: Sequence[str], force: Force) -> None:
     to_thread.current_default_thread_limiter().total_tokens = math.inf  # sinks that block bound themselves, alone
     stop, early = anyio.Event(), remembered()
-    again = partial(load, path, os.environ)
+    again = partial(load, path, os.environ, pem_files)
     send, receive = anyio.create_memory_object_stream[None](1)
     async with send, receive, anyio.create_task_group() as tasks:
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals, force.watching():
@@ -74,7 +75,7 @@ async def _run(config: Config, path: Path, front: Sequence[str], force: Force) -
                 reload()
             tasks.start_soon(_obey, signals, stop, partial(_end_now, force.ending, tasks.cancel_scope), reload)
             if config.watch:
-                tasks.start_soon(watch, path, os.environ, reload)
+                tasks.start_soon(watch, path, os.environ, reload, pem_files)
             await service.serve(config, stop, again, receive, front, force.ending)
             tasks.cancel_scope.cancel()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it is over: one that comes now must not look like a crash

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from datetime import UTC, tzinfo
 
 import msgspec
 import typer
@@ -16,7 +17,7 @@ from router.config.specials import condition
 from router.config.walk import Walk
 from router.event import Event
 from router.journal import Inspection
-from router.match import ALWAYS, Condition
+from router.match import ALWAYS, Condition, Vocabulary
 from router.plugin import Decoder
 
 
@@ -43,10 +44,10 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
         return self.since <= event.received < self.until and self.match.matches(event)
 
 
-def moment(text: str) -> float:
-    """Return the Unix seconds of `2026-11-24T08:00Z` (UTC if it names no zone) or of `2h`, so long ago."""
+def moment(text: str, zone: tzinfo = UTC) -> float:
+    """Return the Unix seconds of `2026-11-24T08:00Z` (of `zone` if it names none) or of `2h`, so long ago."""
     try:
-        return moment_of(text, time.time())
+        return moment_of(text, time.time(), zone)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
 
@@ -56,7 +57,7 @@ def matching(text: str, decoder: Decoder) -> Condition:
     try:
         root = read(text)
         problems = Problems("--match", root)
-        found = condition(decoder)(Walk(problems, os.environ, {}), root, ())
+        found = condition(Vocabulary(decoder))(Walk(problems, os.environ, {}), root, ())
         problems.raise_any()
     except (BadText, BadConfig) as error:
         raise typer.BadParameter(str(error)) from error

@@ -47,7 +47,7 @@ def trial(
         differences = compare(
             load(shadow, os.environ),
             loaded,
-            since=moment(since) if since else None,
+            since=moment(since, loaded.decoder.zone()) if since else None,
             pulse=lambda done, every: shown.update(bar, completed=done, total=every),
         )
     _tell_differences(differences, as_json=as_json)

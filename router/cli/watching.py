@@ -6,7 +6,7 @@ container, a symbolic link in the folder changes. What counts is what can be rea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 import structlog
@@ -22,16 +22,21 @@ LOOK = 5000
 log = structlog.get_logger("config")
 
 
-async def watch(config: Path, environ: Mapping[str, str], changed: Callable[[], None]) -> None:
-    """Call `changed` whenever the content of the config's files is another than before, until cancelled."""
-    some = files(config, environ)
+async def watch(
+    config: Path, environ: Mapping[str, str], changed: Callable[[], None], pem_files: Collection[Path] = ()
+) -> None:
+    """Call `changed` whenever the content of the config's files is another than before, until cancelled.
+
+    `pem_files` are those that the config named when it was loaded last; they may become others.
+    """
+    some = (*files(config, environ), *sorted(pem_files))
     known = contents(some)
     while True:
         folders = _folders(some)
         async for _ in awatch(
             *folders, watch_filter=None, step=QUIET, rust_timeout=LOOK, yield_on_timeout=True, recursive=False
         ):
-            some = files(config, environ)
+            some = (*files(config, environ), *sorted(pem_files))
             now = contents(some)
             if now != known:
                 known = now

@@ -13,7 +13,7 @@ from typing import Any
 from router.config.model import Admin
 from router.config.problem import Problems
 from router.hint import nearest
-from router.match import Path
+from router.match import Path, Vocabulary
 from router.plugin import Source
 
 _WILDCARDS = frozenset({"", "*", "0.0.0.0", "[::]", "::"})  # noqa: S104 - only compared with
@@ -69,6 +69,26 @@ def check_tests(built: Mapping[Path, Any], problems: Problems) -> None:
             problems.add(path, f"there is no subscription `{value}`", nearest(value, names))
         elif len(path) == 3 and path[0] == "tests" and path[2] == "source" and value and value not in sources:  # noqa: PLR2004
             problems.add(path, f"there is no source `{value}`", nearest(value, sources))
+
+
+def check_accounts(built: Mapping[Path, Any], account: str, vocabulary: Vocabulary, problems: Problems) -> None:
+    """Refuse accounts without a wildcard that no sender can have."""
+    values = vocabulary.values.get(account)
+    for path, value in built.items():
+        named = len(path) == 4 and path[0] == "departments" and path[2] == "accounts"  # noqa: PLR2004
+        if named and values is not None and not set("*?[") & set(value) and not values.include(value):
+            problems.add(path, f"`{value}` is no account, which is {values.said}", f"did you mean `*{value}`?")
+
+
+def check_expectations(built: Mapping[Path, Any], vocabulary: Vocabulary, problems: Problems) -> None:
+    """Refuse tests that expect of a field what it can never be."""
+    for path, value in built.items():
+        if len(path) == 5 and path[0] == "tests" and path[2:4] == ("expect", "fields"):  # noqa: PLR2004
+            name = str(path[4])
+            if name in vocabulary.values or name in {"type", "source"}:
+                fault = vocabulary.judged(name, str(value))[1]
+                if fault is not None:
+                    problems.add(path, *fault)
 
 
 def check_renames(built: Mapping[Path, Any], problems: Problems) -> None:

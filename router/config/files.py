@@ -9,13 +9,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from router.config.environment import expand
-from router.config.nodes import BadText, ListNode, MapNode, Node, Scalar, read
+from router.config.nodes import BYTES, BadText, ListNode, MapNode, Node, Scalar, read
+from router.config.secrets import read_file
 
 
 def files(config: Path, environ: Mapping[str, str]) -> tuple[Path, ...]:
     """Return the config file, and behind it the secrets' as far as it can be read."""
     try:
-        root = read(config.read_bytes().decode("utf-8-sig"))
+        root = read(read_file(config, BYTES).decode("utf-8-sig"))
     except (OSError, UnicodeDecodeError, BadText):
         return (config,)
     named = (config.parent / expand(text, environ).text for text in _named(root))
@@ -29,7 +30,7 @@ def contents(some: tuple[Path, ...]) -> tuple[bytes | None, ...]:
 
 def _content(path: Path) -> bytes | None:
     try:
-        return path.read_bytes()
+        return read_file(path, BYTES)
     except OSError:
         return None
 

@@ -14,6 +14,7 @@ from router.config.moment import moment
 from router.errors import ConfigError
 from router.journal import Journal
 from router.match import ALWAYS, Condition
+from router.meaning import FieldName, InputPath
 from router.plugin import Decoder, Secret, Sink, Source, Step
 from router.retry import SCHEDULE
 from router.units import Duration, Size
@@ -78,7 +79,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     """Events a second; 0 for no limit."""
     ordered: bool = False
     """In order; what fails holds up what is behind it, instead of being parked."""
-    key: str = ""
+    key: FieldName = ""
     """With `ordered`: a field; events of different values do not wait for each other."""
     tries: Annotated[int, Meta(ge=1)] = 3
     """Quick tries before an event is parked."""
@@ -133,7 +134,7 @@ class Expectation(msgspec.Struct, frozen=True, kw_only=True):
     """What must become of a message: where it goes (`department/name`), and texts of its fields."""
 
     subscriptions: tuple[str, ...] | None = None
-    fields: dict[str, str] = {}
+    fields: dict[FieldName, str] = {}
 
 
 class Trial(msgspec.Struct, frozen=True, kw_only=True):
@@ -146,10 +147,13 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
-    """One router. `plugins` are folders with drop-ins; `state` is the folder of the journal."""
+    """One router. `plugins` are folders with drop-ins; `state` is the folder of the journal.
+
+    Relative paths, wherever they stand, begin in the folder of the config file.
+    """
 
     plugins: tuple[str, ...] = ()
-    state: str = "state"
+    state: InputPath = "state"
     grace: Duration = 20.0
     """Time for what is in flight after a SIGTERM."""
     watch: bool = False

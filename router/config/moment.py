@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 
 from router.config.quantity import seconds
 
 
-def moment(text: str, now: float) -> float:
-    """Return the Unix seconds of `2026-11-24T08:00Z` (UTC if it names no zone) or of `2h`, so long before `now`.
+def moment(text: str, now: float, zone: tzinfo = UTC) -> float:
+    """Return the Unix seconds of `2026-11-24T08:00Z` (of `zone` if it names none) or of `2h`, so long before `now`.
 
     Raises `ValueError` with what is wrong.
     """
@@ -20,4 +20,4 @@ def moment(text: str, now: float) -> float:
         when = datetime.fromisoformat(text)
     except ValueError as error:
         raise ValueError(f"{text}: a time is written 2026-11-24T08:00Z, or 2h for two hours ago") from error
-    return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+    return (when if when.tzinfo else when.replace(tzinfo=zone)).timestamp()

@@ -6,8 +6,7 @@ is for, so that no `yes` becomes true and no `010` becomes 8 on the way.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 import msgspec
@@ -24,11 +23,16 @@ from ruamel.yaml.events import (
 )
 from ruamel.yaml.reader import ReaderError
 
+from router.config.complaints import likely
 from router.config.environment import find_shield, shield, unshield
 from router.match import Path
 
 DEPTH = 64
 """Levels of nesting at most."""
+LINES = 30_000
+BYTES = 2 * 1024 * 1024
+NODES = 100_000
+"""Lines, bytes and nodes of a config at most: what 3,000 subscriptions of ten lines take, and then some."""
 
 
 class Mark(msgspec.Struct, frozen=True, order=True):
@@ -79,6 +83,8 @@ class BadText(Exception):
 
 def read(text: str) -> MapNode:
     """Return the tree of a text, an empty mapping for an empty one; raises `BadText`."""
+    if len(text) > BYTES or text.count("\n") > LINES:
+        raise BadText(_mark_at(text, 0), f"more than {LINES:,} lines, or {BYTES:,} bytes", _TOO_MUCH)
     if (index := find_shield(text)) >= 0:
         raise BadText(_mark_at(text, index), "a character that has no meaning in text")
     try:
@@ -92,13 +98,22 @@ def read(text: str) -> MapNode:
     return root
 
 
-def locate(node: Node, path: Path) -> Mark:
+Keys: TypeAlias = Callable[[MapNode], Mapping[str, tuple[Scalar, Node]]]
+"""Returns the entries of a mapping by key, the first of each."""
+
+
+def keys_of(node: MapNode) -> Mapping[str, tuple[Scalar, Node]]:
+    """Return the entries by key, the first of each."""
+    return {key.text: (key, value) for key, value in reversed(node.entries)}
+
+
+def locate(node: Node, path: Path, keys: Keys = keys_of) -> Mark:
     """Return where a path leads, or where what is missing would belong: a scalar's own place, else its key's."""
     mark = node.mark
     for part in path:
         found: Node | None = None
         if isinstance(node, MapNode):
-            key, found = next(((k, v) for k, v in node.entries if k.text == part), (None, None))
+            key, found = keys(node).get(str(part), (None, None))
             mark = key.mark if key else mark
         elif isinstance(node, ListNode) and isinstance(part, int) and part < len(node.items):
             found = node.items[part]
@@ -114,6 +129,9 @@ def _events(text: str) -> Iterator[Any]:
     return iter(yaml.parse(text))
 
 
+_TOO_MUCH = "is it a config at all? generated ones can be divided among several routers"
+
+
 class _Builder:
     """Builds the tree from the parser's events, without recursion; depth is bounded for those who walk it."""
 
@@ -121,6 +139,7 @@ class _Builder:
         self._open: list[tuple[Mark, bool, list[Node]]] = []
         self._root: Node | None = None
         self._documents = 0
+        self._nodes = 0
 
     def build(self, events: Iterator[Any]) -> Node | None:
         for event in events:
@@ -141,6 +160,8 @@ class _Builder:
             self._documents += 1
             if self._documents > 1:
                 raise BadText(mark, "a second document begins here", "a config is one document; remove the `---`")
+        elif kind is AliasEvent and self._merges():
+            raise BadText(mark, "merge keys (`<<`) are not used here", "write the keys out")
         elif kind is AliasEvent or getattr(event, "anchor", None):
             hint = "write the value out, or put a text that begins with `&` or `*` in quotes"
             raise BadText(mark, "anchors and aliases are not used here", hint)  # the name may be a secret's begin
@@ -148,6 +169,15 @@ class _Builder:
             raise BadText(mark, "tags are not used here", "a text that begins with `!` needs quotes")
         elif len(self._open) > DEPTH:
             raise BadText(mark, f"nested more than {DEPTH} levels deep")
+        self._nodes += 1
+        if self._nodes > NODES:
+            raise BadText(mark, f"more than {NODES:,} keys, values, lists and mappings", _TOO_MUCH)
+
+    def _merges(self) -> bool:
+        """Say whether what comes now is the value of a merge key."""
+        nodes = self._open[-1][2] if self._open and self._open[-1][1] else []
+        key = nodes[-1] if len(nodes) % 2 else None
+        return isinstance(key, Scalar) and key.text == "<<" and key.plain
 
     def _close(self) -> None:
         mark, is_mapping, nodes = self._open.pop()
@@ -166,20 +196,10 @@ class _Builder:
 
 def _key(node: Node) -> Scalar:
     if isinstance(node, Scalar):
+        if node.plain and node.text == "<<":
+            raise BadText(node.mark, "merge keys (`<<`) are not used here", "write the keys out")
         return node
     raise BadText(node.mark, "a list or a mapping cannot be a key", "a text that begins with `[` or `{` needs quotes")
-
-
-_HINTS = {
-    r"\\t": "indent with spaces; YAML allows no tabs there",
-    "mapping values are not allowed": "a value that contains `: ` needs quotes; or the indentation is off",
-    "expected ',' or": "a text with one of , [ ] { } needs quotes here; or a bracket is missing",
-    "could not find expected ':'": "a key needs a `:` behind it",
-    "expected <block end>": "the indentation does not fit the lines above",
-    "cannot start any token": "a text that begins with one of @ ` % needs quotes",
-    "quoted scalar": "a closing quote is missing",
-}
-"""What usually is behind a parser's complaint (a pattern), most special first."""
 
 
 def _explained(error: Any, text: str) -> BadText:
@@ -192,8 +212,12 @@ def _explained(error: Any, text: str) -> BadText:
     place = error.problem_mark or error.context_mark
     mark = Mark(place.line + 1, place.column + 1) if place else Mark(1, 1)
     complaint = unshield(", ".join(str(part) for part in (error.context, error.problem) if part))
-    hint = next((hint for sign, hint in _HINTS.items() if re.search(sign, complaint)), "")
-    return BadText(mark, f"no valid YAML: {complaint}", hint)
+    return BadText(mark, f"no valid YAML: {complaint}", likely(complaint, _line_of(text, mark)))
+
+
+def _line_of(text: str, mark: Mark) -> str:
+    lines = text.split("\n", mark.line)
+    return lines[mark.line - 1] if mark.line <= len(lines) else ""
 
 
 def _mark_at(text: str, index: int) -> Mark:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from pathlib import Path as FilePath
 
 import msgspec
 
-from router.config.nodes import Mark, Node, locate
+from router.config.nodes import MapNode, Mark, Node, Scalar, keys_of, locate
 from router.errors import RouterError
 from router.match import Path
 
@@ -28,6 +30,10 @@ class Problem(msgspec.Struct, frozen=True, order=True):
         return f"{self.file}:{self.line}:{self.column}: {place}{self.problem}{hint}"
 
 
+MOST = 200
+"""Mistakes that are listed at most."""
+
+
 class BadConfig(RouterError):
     """A config with mistakes: all of them, in the order of the file."""
 
@@ -37,32 +43,54 @@ class BadConfig(RouterError):
 
 
 class Problems:
-    """Collects the problems of one file and finds their lines."""
+    """Collects the problems of one file and finds their lines; however many there are, each costs the same."""
 
     def __init__(self, file: str, root: Node) -> None:
         self._file = file
         self._root = root
         self._found: set[Problem] = set()
-        self._paths: set[Path] = set()
+        self._below: set[Path] = set()
+        self._at: set[Path] = set()
+        self._keys: dict[int, Mapping[str, tuple[Scalar, Node]]] = {}
+        self.files: set[FilePath] = set()
+        """PEM files that were read, or were to be."""
 
     def add(self, path: Path, problem: str, hint: str = "", mark: Mark | None = None) -> None:
         """Note a problem of what the path leads to; without a mark, the place is looked up."""
-        at = mark or locate(self._root, path)
+        at = mark or locate(self._root, path, self._keys_of)
         self._found.add(Problem(self._file, at.line, at.column, _line(shown(path)), _line(problem), _line(hint)))
-        self._paths.add(path)
+        self._below.update(path[:end] for end in range(len(path) + 1))
+        self._at.update((path, path[:-1]))
+
+    @property
+    def many(self) -> bool:
+        """Whether there are more than anybody reads: then a hint that takes long is not worth it."""
+        return len(self._found) > MOST
 
     def below(self, path: Path) -> bool:
         """Say whether there is a problem of this place or of one inside it."""
-        return any(found[: len(path)] == path for found in self._paths)
+        return path in self._below
 
     def at(self, path: Path) -> bool:
         """Say whether there is a problem of this place or of a key right in it."""
-        return any(path in {found, found[:-1]} for found in self._paths)
+        return path in self._at
 
     def raise_any(self) -> None:
-        """Raise `BadConfig` if there is any problem."""
-        if self._found:
-            raise BadConfig(tuple(sorted(self._found)))
+        """Raise `BadConfig` if there is any problem: with the first ones, and how many more there are."""
+        if not self._found:
+            return
+        found = sorted(self._found)
+        if self.many:
+            last = found[MOST - 1]
+            more = f"and {len(found) - MOST:,} mistakes more"
+            found = [*found[:MOST], Problem(self._file, last.line, last.column, "", more)]
+        raise BadConfig(tuple(found))
+
+    def _keys_of(self, node: MapNode) -> Mapping[str, tuple[Scalar, Node]]:
+        known = self._keys.get(id(node))
+        if known is None:
+            known = self._keys[id(node)] = keys_of(node)
+        return known
 
 
 def shown(path: Path) -> str:

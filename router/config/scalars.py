@@ -11,8 +11,10 @@ from typing import Annotated, Any, get_args
 import msgspec
 
 from router.config.quantity import seconds, size
+from router.config.secrets import one_line
 from router.config.shapes import alternatives, bare_type, choices, expected, is_container, metas
 from router.hint import nearest
+from router.pem import PemFile
 from router.plugin import Secret
 from router.units import Duration, Size
 
@@ -113,7 +115,8 @@ def _value(hint: Any, text: Text) -> Any:
     except (msgspec.ValidationError, TypeError) as error:
         raise _unfit(hint, text) from error
     except ValueError as error:
-        raise _unfit(hint, text, "" if text.replaced else str(error)) from error
+        said = "" if text.replaced and bare is not Secret else str(error)
+        raise _unfit(hint, text, said) from error
 
 
 def _boolean(text: Text) -> bool:
@@ -137,9 +140,10 @@ def _number(pattern: re.Pattern[str], make: Callable[[str], Any]) -> Callable[[T
 
 
 def _secret(text: Text) -> Secret:
-    if text.replaced and not text.text:
+    value = one_line(text.text)
+    if text.replaced and not value:
         raise ValueError
-    return Secret(text.text)
+    return Secret(value)
 
 
 def _anything(text: Text) -> Any:
@@ -160,6 +164,7 @@ _READERS: Mapping[Any, Callable[[Text], Any]] = {
     float: _number(_DECIMAL, float),
     str: lambda text: text.text,
     FilePath: lambda text: FilePath(text.text),
+    PemFile: lambda text: PemFile(FilePath(text.text)),
     Secret: _secret,
     Any: _anything,
     object: _anything,
@@ -185,4 +190,4 @@ def _rank(hint: Any) -> int:
     """Order the members of a union: those that take fewest texts first."""
     order = (bool, int, float)
     bare = bare_type(hint)
-    return order.index(bare) if bare in order else 9 if bare in {str, Secret, FilePath, Any, object} else 5
+    return order.index(bare) if bare in order else 9 if bare in {str, Secret, FilePath, PemFile, Any, object} else 5

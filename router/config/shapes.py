@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import msgspec
 
+from router.meaning import Meaning
+from router.pem import PemFile
 from router.plugin import Secret
 
 _WORDS: Mapping[Any, str] = {
@@ -19,6 +21,7 @@ _WORDS: Mapping[Any, str] = {
     str: "text",
     Secret: "a secret (text, `${NAME}` or `{file: PATH}`)",
     FilePath: "a path",
+    PemFile: "the path of a PEM file",
     type(None): "nothing",
     bytes: "text in Base64",
 }
@@ -77,6 +80,20 @@ def is_container(hint: Any) -> bool:
 def metas(hint: Any) -> list[msgspec.Meta]:
     """Return the constraints and descriptions that a type is annotated with."""
     return [m for m in getattr(hint, "__metadata__", ()) if isinstance(m, msgspec.Meta)]
+
+
+PATHS = frozenset({Meaning.INPUT, Meaning.OUTPUT})
+"""Meanings of what is a path of this machine."""
+
+
+def meanings_of(hint: Any) -> frozenset[Meaning]:
+    """Return what the texts of a type stand for beside being texts."""
+    found: set[Meaning] = set()
+    for member in alternatives(hint):
+        found.update(mark for mark in getattr(member, "__metadata__", ()) if isinstance(mark, Meaning))
+        if bare_type(member) is FilePath and found.isdisjoint(PATHS):
+            found.add(Meaning.INPUT)
+    return frozenset(found)
 
 
 def _in_words(bare: Any) -> str:

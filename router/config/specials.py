@@ -9,14 +9,13 @@ import msgspec
 
 from router.config.nodes import MapNode
 from router.config.plugins import KINDS
+from router.config.secrets import read_secret
 from router.config.walk import BAD, Special, Walk
 from router.errors import ConfigError
-from router.match import BadPattern, Path, parse
-from router.plugin import Decoder, Plugin, Secret
+from router.match import BadPattern, Path, Vocabulary, parse
+from router.meaning import InputPath
+from router.plugin import Decoder, Plugin
 from router.proof import check_decoder
-
-SECRET_BYTES = 65_536
-"""A file that holds a secret is not larger."""
 
 
 class Finder(Protocol):
@@ -30,7 +29,7 @@ class Finder(Protocol):
 class SecretFile(msgspec.Struct, frozen=True):
     """A secret that is kept in a file: a path, relative to the folder of the config."""
 
-    file: str
+    file: InputPath
 
 
 def plugin(kind: type[Plugin], finder: Finder, default: str = "") -> Special:
@@ -84,34 +83,16 @@ def secret(folder: FilePath) -> Special:
     return make
 
 
-def read_secret(file: FilePath) -> Secret:
-    """Return the secret in a file; raises `ValueError` with what is wrong with the file."""
-    try:
-        with file.open("rb") as opened:
-            content = opened.read(SECRET_BYTES + 1)
-        text = content.decode()
-    except OSError as error:
-        raise ValueError(error.strerror) from error
-    except UnicodeDecodeError as error:
-        raise ValueError("it is no text in UTF-8") from error
-    if len(content) > SECRET_BYTES:
-        raise ValueError(f"the file is larger than {SECRET_BYTES} bytes")
-    value = text.removesuffix("\n").removesuffix("\r")
-    if not value:
-        raise ValueError("the file is empty")
-    return Secret(value)
-
-
-def condition(decoder: Decoder | None) -> Special:
+def condition(vocabulary: Vocabulary | None) -> Special:
     """Return what makes conditions; without a decoder, whose problems are known by then, patterns are not looked at."""
 
     def make(walk: Walk, node: MapNode, path: Path) -> Any:
         since = walk.hidden
         pattern: Any = walk.texts(node, path)
-        if pattern is BAD or decoder is None:
+        if pattern is BAD or vocabulary is None:
             return BAD
         try:
-            return parse(pattern, decoder, path)
+            return parse(pattern, vocabulary, path)
         except BadPattern as error:
             for mistake in error.mistakes:
                 problem, hint = walk.masked(since, mistake.problem), walk.masked(since, mistake.hint)

@@ -15,8 +15,8 @@ Manner: TypeAlias = Literal["async", "plain", "context"]
 _VERBS: Mapping[type[Plugin], Mapping[str, Manner]] = {
     Plugin: {"check": "plain"},
     Source: {"run": "async", "run_on": "async", "divided": "plain"},
-    Decoder: {"decode": "plain", "restore": "plain"},
-    Step: {"apply": "plain"},
+    Decoder: {"decode": "plain", "restore": "plain", "zone": "plain"},
+    Step: {"apply": "plain", "added": "plain"},
     Sink: {"deliver": "async", "open": "context", "resume": "context"},
 }
 

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
+from pathlib import Path as FilePath
+from types import MappingProxyType
 from typing import Any, Final, TypeAlias, get_args, get_origin
 
 import msgspec
@@ -16,11 +19,21 @@ from router.config.environment import expand
 from router.config.nodes import ListNode, MapNode, Node, Scalar
 from router.config.problem import Problems, path_of
 from router.config.scalars import Text, Unfit, constrained, fit
-from router.config.shapes import alternatives, bare_type, expected, is_listed, is_subclass
+from router.config.shapes import PATHS, alternatives, bare_type, expected, is_listed, is_subclass, meanings_of
 from router.errors import ConfigError
 from router.hint import nearest
 from router.match import Path
+from router.meaning import Meaning
+from router.pem import PemFile
 from router.plugin import Plugin, Secret
+
+
+class LocalPath(msgspec.Struct, frozen=True):
+    """A path of this machine that a config names, or a template of some; whether files are written there."""
+
+    path: str
+    written: bool
+    template: bool
 
 
 class Bad:
@@ -31,22 +44,43 @@ BAD: Final = Bad()
 """Stands for a value that could not be made; its problems have been noted."""
 
 
+UNMISTAKABLE = 8
+"""Characters from which a secret is hidden wherever it stands."""
+
 Special: TypeAlias = "Callable[[Walk, MapNode, Path], Any]"
 """Makes the value for a type whose mappings have a syntax of their own; notes problems itself, returns `BAD`."""
 
+Meant: TypeAlias = "Callable[[Walk, str, frozenset[Meaning], Path], Any]"
+"""Makes of a text what it stands for; notes problems itself, returns `BAD`."""
+
 
 class Walk:
-    """Converts the nodes of one file. `built` has every value that was made, by its path."""
+    """Converts the nodes of one file. `built` has every value that was made, by its path, and `begun` what was tried.
 
-    def __init__(self, problems: Problems, environ: Mapping[str, str], special: Mapping[type, Special]) -> None:
+    `paths` has those texts that are paths of files, by the place where they stand.
+    """
+
+    def __init__(
+        self,
+        problems: Problems,
+        environ: Mapping[str, str],
+        special: Mapping[type, Special],
+        meanings: Mapping[Meaning, Meant] = MappingProxyType({}),
+        folder: FilePath = FilePath(),
+    ) -> None:
         self.problems = problems
         self.built: dict[Path, Any] = {}
+        self.begun: set[Path] = set()
+        self.paths: dict[Path, LocalPath] = {}
         self._environ = environ
         self._special = special
+        self._meanings = meanings
+        self._folder = folder
         self._hidden: list[tuple[str, str]] = []
 
     def value(self, hint: Any, node: Node, path: Path) -> Any:
         """Return the value of the type, or `BAD`."""
+        self.begun.add(path)
         value = self._scalar(hint, node, path) if isinstance(node, Scalar) else self._container(hint, node, path)
         if value is not BAD:
             self.built[path] = value
@@ -55,17 +89,21 @@ class Walk:
     def struct(self, cls: type[msgspec.Struct], node: MapNode, path: Path, known: Mapping[str, Any]) -> Any:
         """Return the struct, or `BAD`. `known` has the keys that were dealt with, and their values."""
         since = len(self._hidden)
-        fields = {field.encode_name: field for field in msgspec.structs.fields(cls)}
+        fields = _fields(cls)
         entries = self.entries(node, path)
-        hints = {key: nearest(key, fields) for key in entries if key not in fields and key not in known}
-        for key, hint in hints.items():
-            self.problems.add((*path, key), "unknown key", hint, entries[key][0].mark)
+        hints: dict[str, str] = {}
+        for key in entries:
+            if key not in fields and key not in known:
+                hints[key] = "" if self.problems.many else nearest(key, fields)
+                self.problems.add((*path, key), "unknown key", hints[key], entries[key][0].mark)
         values: dict[str, Any] = {}
         for key, field in fields.items():
             if key in known:
                 values[field.name] = known[key]
             elif key in entries:
                 values[field.name] = self.value(field.type, entries[key][1], (*path, key))
+            elif isinstance(field.default, str) and not meanings_of(field.type).isdisjoint(PATHS):
+                values[field.name] = self._meant(field.default, meanings_of(field.type), (*path, key))
             elif field.required:
                 values[field.name] = BAD
                 if not any(f"`{key}`" in hint for hint in hints.values()):
@@ -98,9 +136,14 @@ class Walk:
         return None if text.nothing else text.text
 
     def masked(self, since: int, text: str) -> str:
-        """Hide the secrets in a text, and the values of the environment, that were read since then (`hidden`)."""
+        """Hide the secrets in a text, and the values of the environment, that were read since then (`hidden`).
+
+        A short one is hidden where it stands as a word, or in quotes: its letters are in other words, too.
+        """
         for value, instead in sorted(self._hidden[since:], key=lambda pair: -len(pair[0])):
-            text = text.replace(value, instead)
+            if value in text:
+                before, behind = _bounds(value)
+                text = instead.join(re.split(f"{before}{re.escape(value)}{behind}", text))
         return text
 
     def hide(self, value: str, instead: str = "***") -> None:
@@ -123,7 +166,34 @@ class Walk:
             return BAD
         if isinstance(value, Secret) and value:
             self.hide(value)
-        return value
+        if isinstance(value, PemFile):
+            return self._pem(value.path, path)
+        return self._meant(value, meanings_of(hint), path) if hint is not str else value
+
+    def _pem(self, file: FilePath, path: Path) -> Any:
+        """Read a PEM file, and note that this config depends on it."""
+        file = self._folder / file
+        self.problems.files.add(file)
+        self.paths[path] = LocalPath(str(file), written=False, template=False)
+        try:
+            return PemFile.read(file)
+        except (OSError, ValueError) as error:
+            said = error.strerror if isinstance(error, OSError) else str(error)
+            self.problems.add(path, self.masked(0, f"{file} cannot be read: {said}"))
+            return BAD
+
+    def _meant(self, value: Any, meant: frozenset[Meaning], path: Path) -> Any:
+        """Return what a text stands for, made from one meaning after the other."""
+        made = str(value)
+        if not meant or not made or value is None:
+            return value
+        for meaning in meant.intersection(self._meanings):
+            made = self._meanings[meaning](self, made, meant, path)
+            if made is BAD:
+                return BAD
+        if not meant.isdisjoint(PATHS):
+            self.paths[path] = LocalPath(made, written=Meaning.OUTPUT in meant, template=Meaning.TEMPLATE in meant)
+        return type(value)(made)
 
     def _expanded(self, node: Scalar, path: Path) -> Text | None:
         expanded = expand(node.text, self._environ)
@@ -151,9 +221,8 @@ class Walk:
             elif is_subclass(kind, msgspec.Struct):
                 return self.struct(kind, node, path, {})
         found = "a list" if isinstance(node, ListNode) else "a mapping"
-        self.problems.add(
-            path, f"expected {expected(hint)}, found {found}", "" if isinstance(node, ListNode) else _listed(hint)
-        )
+        fix = "" if isinstance(node, ListNode) else _braced(node) or _listed(hint)
+        self.problems.add(path, f"expected {expected(hint)}, found {found}", fix)
         return BAD
 
     def _list(self, hint: Any, node: ListNode, path: Path) -> Any:
@@ -176,7 +245,8 @@ class Walk:
         for text, (key, item) in self.entries(node, path).items():
             value = self.value(value_hint, item, (*path, text))
             try:
-                values[fit(key_hint, Text(text, text, key.plain))] = value
+                fitted = self._meant(fit(key_hint, Text(text, text, key.plain)), meanings_of(key_hint), (*path, text))
+                values[fitted] = value
             except Unfit as error:
                 self.problems.add((*path, text), error.problem, error.hint or _simpler(key_hint, text), key.mark)
                 values[text] = BAD
@@ -196,7 +266,7 @@ class Walk:
             if isinstance(made, Plugin):
                 made.check()
         except ConfigError as error:
-            names = {field.name: field.encode_name for field in msgspec.structs.fields(cls)}
+            names = {field.name: name for name, field in _fields(cls).items()}
             place = tuple(names.get(part, part) if isinstance(part, str) else part for part in path_of(error.place))
             self.problems.add((*path, *place), self.masked(since, error.problem), self.masked(since, error.hint))
         except Exception as error:  # noqa: BLE001 - a plugin's own code runs here, and its fault is a problem of the config
@@ -204,6 +274,25 @@ class Walk:
         else:
             return made
         return BAD
+
+
+def _braced(node: MapNode) -> str:
+    """Return the hint for `{region}`, which was to be a text."""
+    bare = node.entries and all(isinstance(v, Scalar) and v.plain and not v.text for _, v in node.entries)
+    return 'a text that begins with `{` needs quotes: "{region}"' if bare else ""
+
+
+@lru_cache(maxsize=1024)
+def _fields(cls: type[msgspec.Struct]) -> Mapping[str, msgspec.structs.FieldInfo]:
+    """Return the fields by their names in YAML; a memo of pure reflection, which takes long."""
+    return {field.encode_name: field for field in msgspec.structs.fields(cls)}
+
+
+def _bounds(value: str) -> tuple[str, str]:
+    """Return the patterns of what stands around a secret where it is taken for one."""
+    if len(value) >= UNMISTAKABLE:
+        return "", ""
+    return ("(?<!\\w)", "(?!\\w)") if len(value) > 1 else ("(?<=[`'\"])", "(?=[`'\"])")
 
 
 def _listed(hint: Any) -> str:

@@ -10,6 +10,7 @@ routes.wanted(event)            # the indices of the routes that want it
 from router.match.condition import ALWAYS, NEVER, Condition, text_of
 from router.match.pattern import BadPattern, Mistake, Path, parse
 from router.match.routes import Route, Routes
+from router.match.vocabulary import Vocabulary, names_in
 from router.match.why import why_not
 
 __all__ = [
@@ -21,6 +22,8 @@ __all__ = [
     "Path",
     "Route",
     "Routes",
+    "Vocabulary",
+    "names_in",
     "parse",
     "text_of",
     "why_not",

@@ -18,9 +18,6 @@ import msgspec
 from router.event import Event
 from router.match.operators import Operator
 
-EXTRA = "extra."
-"""What stands before the name of a field that the decoder does not declare (`extra.x_campaign`)."""
-
 
 class Condition(msgspec.Struct, frozen=True):
     """Something that holds of an event or does not."""
@@ -131,9 +128,6 @@ NEVER = Either(())
 
 def text_of(event: Event, field: str) -> str:
     """Return the field's text as `Event.json()` shows it; empty where the event has no such field."""
-    if field.startswith(EXTRA):
-        extra: Mapping[str, str] = getattr(event.fields, "extra", {})
-        return extra.get(field.removeprefix(EXTRA)) or extra.get(field, "")  # kept so where its name is the router's
     if field == "received":
         return as_text(datetime.fromtimestamp(event.received, UTC))
     return as_text(event.get(field))

@@ -13,9 +13,9 @@ from typing import TypeAlias
 import msgspec
 
 from router.errors import RouterError
-from router.event import ENVELOPE_FIELDS, UNDECODABLE
 from router.hint import nearest
-from router.match.condition import EXTRA, NEVER, All, Condition, Either, Not, Test, as_text
+from router.match.condition import NEVER, All, Condition, Either, Not, Test, as_text
+from router.match.literals import Fault, network_fault, part_fault, range_fault
 from router.match.operators import (
     Cidr,
     Exists,
@@ -29,6 +29,7 @@ from router.match.operators import (
     TextRange,
     number_of,
 )
+from router.match.vocabulary import Vocabulary
 from router.plugin import Decoder
 
 Path: TypeAlias = tuple[str | int, ...]
@@ -61,34 +62,26 @@ class BadPattern(RouterError):
         self.mistakes = mistakes
 
 
-def parse(pattern: Plain, decoder: Decoder, path: Path = ()) -> Condition:
-    """Return the condition that the pattern means for this decoder's events.
+def parse(pattern: Plain, decoder: Decoder | Vocabulary, path: Path = ()) -> Condition:
+    """Return the condition that the pattern means for this decoder's events, or for those of a vocabulary.
 
     The pattern is plain data: mappings, lists, texts, numbers, booleans. `path` goes before the place of every
     mistake. Raises `BadPattern`.
     """
-    parser = _Parser(decoder)
+    parser = _Parser(decoder if isinstance(decoder, Vocabulary) else Vocabulary(decoder))
     condition = parser.pattern(pattern, path)
     if parser.mistakes:
         raise BadPattern(tuple(parser.mistakes))
     return condition.given({})
 
 
-def field_names(decoder: Decoder) -> frozenset[str]:
-    """Return the names of the fields that a pattern may speak of, apart from the undeclared ones (`extra.x`)."""
-    declared = {f.encode_name for f in msgspec.structs.fields(decoder.fields)} - {"extra"}
-    return frozenset(declared.union(ENVELOPE_FIELDS))
-
-
 class _Parser:
     """Parses one pattern and collects its mistakes; what it returns is of use only if there are none."""
 
-    def __init__(self, decoder: Decoder) -> None:
+    def __init__(self, vocabulary: Vocabulary) -> None:
         self.mistakes: list[Mistake] = []
-        self._fields = field_names(decoder)
-        self._types = {name: name for name in decoder.types.values()} | dict(decoder.types)
-        if self._types:
-            self._types[UNDECODABLE] = UNDECODABLE
+        self._words = vocabulary
+        self._values = vocabulary.values
 
     def pattern(self, pattern: Plain, path: Path) -> Condition:
         if not isinstance(pattern, dict):
@@ -103,8 +96,8 @@ class _Parser:
                 return self._wrong(path, f"`{key}` takes a list of patterns", f"write `{key}: [{{...}}, {{...}}]`")
             parts = [self.pattern(item, (*path, i)) for i, item in enumerate(value)]
             return (Either if key == "any" else All)(tuple(parts))
-        if key not in self._fields and not (key.startswith(EXTRA) and len(key) > len(EXTRA)):
-            return self._wrong(path, "unknown field", nearest(key, self._fields.union(NESTING)))
+        if not self._words.knows(key):
+            return self._wrong(path, "unknown field", self._words.likely(key, NESTING))
         return self._value(key, value, path)
 
     def _value(self, field: str, value: Plain, path: Path) -> Condition:
@@ -129,15 +122,13 @@ class _Parser:
         return Either((*equal, *parts))
 
     def _equals(self, field: str, values: Sequence[tuple[Plain, Path]]) -> Condition:
-        texts = [self._text(value, path) for value, path in values]
-        if field == "type" and self._types:
-            texts = [self._canonical(text, path) for text, (_, path) in zip(texts, values, strict=True)]
-        return Test(field, OneOf(frozenset(texts)))
+        return Test(field, OneOf(frozenset(self._equal_to(field, self._text(value, at), at) for value, at in values)))
 
-    def _canonical(self, text: str, path: Path) -> str:
-        if text and text not in self._types:
-            self._wrong(path, f"unknown event type `{text}`", nearest(text, self._types))
-        return self._types.get(text, text)
+    def _equal_to(self, field: str, text: str, path: Path) -> str:
+        """Return the text as events have it; one that no event has is a mistake."""
+        canonical, fault = self._words.judged(field, text)
+        self._faulty(fault, path)
+        return canonical
 
     def _operator(self, field: str, value: dict[str, Plain], path: Path) -> Condition:
         if len(value) != 1:
@@ -152,6 +143,8 @@ class _Parser:
         if make is None:
             return self._wrong(place, "unknown operator", nearest(name, OPERATORS))
         operator = make(operand, place)
+        if operator is not None:
+            self._faulty(self._vain(field, name, operator, operand), place)
         return NEVER if operator is None else Test(field, operator)
 
     def _makers(self) -> Mapping[str, Callable[[Plain, Path], Operator | None]]:
@@ -162,6 +155,26 @@ class _Parser:
             "range": self._range,
             "cidr": self._cidr,
         }
+
+    def _vain(self, field: str, name: str, operator: Operator, operand: Plain) -> Fault | None:
+        """Say why an operator holds of no text that the field can have; None if it can."""
+        values = self._values.get(field)
+        match operator:
+            case Prefix() | Suffix() | Glob() if field == "type":
+                return self._words.type_fault(operator, as_text(operand))
+            case Prefix() | Suffix() | Glob():
+                return part_fault(field, name, as_text(operand), values)
+            case NumberRange() | TextRange():
+                ends = operand if isinstance(operand, list) else []
+                return range_fault(field, operator, [as_text(end) for end in ends if end is not None], values)
+            case Cidr():
+                return network_fault(field, values)
+            case _:
+                return None
+
+    def _faulty(self, fault: Fault | None, path: Path) -> None:
+        if fault is not None:
+            self._wrong(path, *fault)
 
     def _exists(self, field: str, operand: Plain, path: Path) -> Condition:
         wanted = as_text(operand) if isinstance(operand, str | bool) else ""

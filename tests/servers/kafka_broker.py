@@ -1,7 +1,9 @@
 """A real Kafka broker for tests, from Maven Central, on free loopback ports.
 
 The jars are fetched once into the repository's `.cache/kafka`; a broker is up 2 to 3 seconds after its start. Plain on
-`bootstrap`; on `sasl` the users alice (PLAIN) and bob (SCRAM), with the passwords alice-secret and bob-secret.
+`bootstrap`; on `sasl` the users alice (PLAIN) and bob (SCRAM), with the passwords alice-secret and bob-secret; on `tls`
+whoever has a certificate of the authority in `PEM`, which is of X.509 version 1, as the one of ApsaraMQ is, and the
+broker's certificate is for another name than its address.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 RECIPE = Path(__file__).parent / "kafka"
+PEM = RECIPE / "pem"
 CACHE = Path(__file__).parents[2] / ".cache" / "kafka"
 START = 60.0
 """Seconds that a broker may take on a busy machine."""
@@ -56,15 +59,16 @@ class Broker:
     """One broker with its own folder; it keeps its log over `stop` and `start`."""
 
     def __init__(self, home: Path) -> None:
-        port, sasl, ctrl = _free_ports(3)
+        port, sasl, tls, ctrl = _free_ports(4)
         self.bootstrap = f"127.0.0.1:{port}"
         self.sasl = f"127.0.0.1:{sasl}"
+        self.tls = f"127.0.0.1:{tls}"
         self._port = port
         self._home = home
         self._process: subprocess.Popen[bytes] | None = None
         template = (RECIPE / "server.properties.in").read_text()
         self._settings = home / "server.properties"
-        self._settings.write_text(template.format(port=port, sasl=sasl, ctrl=ctrl, home=home))
+        self._settings.write_text(template.format(port=port, sasl=sasl, tls=tls, ctrl=ctrl, home=home, pem=PEM))
         (home / "log4j2.properties").write_text(LOGGING)
 
     def format(self) -> None:

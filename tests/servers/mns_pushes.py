@@ -18,12 +18,12 @@ from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from router import Message
+from router import Message, PemFile
 from router_plugins.mns.signing import sign_push
 from servers.hook import answering
 
 VECTORS = Path(__file__).parents[1] / "plugins" / "mns" / "vectors"
-CERTIFICATE = VECTORS / "push-test-cert.pem"
+CERTIFICATE = PemFile.read(VECTORS / "push-test-cert.pem")
 PUSHES: Sequence[dict[str, Any]] = json.loads((VECTORS / "mns.json").read_text())["http_push"]["vectors"]
 BODY = b"env_id=1&status=0&event=deliver"
 URL = "https://mnstest.oss-cn-hangzhou.aliyuncs.com/x509_public_certificate.pem"
@@ -129,7 +129,7 @@ class CertificateHost:
 
     def __init__(self) -> None:
         self.asked: list[str] = []
-        self.body = CERTIFICATE.read_bytes()
+        self.body = CERTIFICATE.content
         self.status = 200
         self.headers: dict[str, str] = {}
         self.open = anyio.Event()

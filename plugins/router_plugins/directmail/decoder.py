@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, tzinfo
 from typing import ClassVar
 
 import msgspec
 
-from router import ConfigError, Decoder, Event, Message
+from router import ConfigError, Decoder, Event, Message, Values
 from router_plugins.charsets import text_from
 from router_plugins.directmail.cloudevents import CloudEvent, fields_of
 from router_plugins.directmail.envelope import unwrap
@@ -18,6 +18,7 @@ from router_plugins.directmail.moments import moment, zone_of
 from router_plugins.directmail.names import DELIVERIES, TYPES, type_of_cloud_event, type_of_text
 from router_plugins.directmail.partial import announced_in
 from router_plugins.directmail.text import parse, strict
+from router_plugins.directmail.vocabulary import SYNONYMS, VALUES
 from router_plugins.mending import is_odd, original, shown
 
 
@@ -34,6 +35,8 @@ class DirectMail(Decoder, frozen=True, kw_only=True, forbid_unknown_fields=True)
         "ip_pool_id", "is_dedicated_ip", "fbl_isp",
     ))  # fmt: skip
     types: ClassVar[Mapping[str, str]] = TYPES
+    values: ClassVar[Mapping[str, Values]] = VALUES
+    synonyms: ClassVar[Mapping[str, str]] = SYNONYMS
     vouches: ClassVar[bool] = True
 
     def check(self) -> None:
@@ -44,6 +47,10 @@ class DirectMail(Decoder, frozen=True, kw_only=True, forbid_unknown_fields=True)
             raise ConfigError(
                 "timezone", str(error), "write an offset like +08:00 or a name like Asia/Shanghai"
             ) from error
+
+    def zone(self) -> tzinfo:
+        """Return the zone of times that name none."""
+        return zone_of(self.timezone).tz
 
     def decode(self, message: Message, source: str) -> Event:
         """Return the event of a message in any of the forms of PROTOCOL 2.5; raises `Undecodable`.

@@ -9,7 +9,7 @@ same, by the same rules (`proxied`); `posting` gives one or the other.
 """
 
 from router_plugins.http_client.client import Client
-from router_plugins.http_client.dialling import Dialler, trusted
+from router_plugins.http_client.dialling import Dialler
 from router_plugins.http_client.errors import NoAnswerError
 from router_plugins.http_client.parser import Answer, Limits
 from router_plugins.http_client.posting import Post, posting
@@ -24,5 +24,4 @@ __all__ = [
     "Post",
     "Requests",
     "posting",
-    "trusted",
 ]

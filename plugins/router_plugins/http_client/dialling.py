@@ -82,10 +82,3 @@ class Dialler:
         address = ip_address(host.partition("%")[0])
         address = getattr(address, "ipv4_mapped", None) or address
         return any(address in network for network in self._denied)
-
-
-def trusted() -> ssl.SSLContext:
-    """Return TLS settings that verify names and certificates against the system's authorities; it reads files."""
-    context = ssl.create_default_context()
-    context.set_alpn_protocols(["http/1.1"])
-    return context

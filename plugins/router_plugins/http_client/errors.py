@@ -27,7 +27,7 @@ def no_connection(error: OSError) -> NoAnswerError:
     """Say why a connection could not be made."""
     match error:
         case ssl.SSLCertVerificationError():
-            return NoAnswerError(f"its certificate is not trusted: {error}")
+            return NoAnswerError(f"its certificate is not trusted: {error} (its authority's file: set `ca`)")
         case ssl.SSLError():
             return NoAnswerError(error.strerror or str(error))
         case socket.gaierror():

@@ -194,7 +194,9 @@ def _no_answer(error: Exception) -> NoAnswerError:
 def _no_connection(error: aiohttp.ClientConnectorError | aiohttp.ClientConnectorCertificateError) -> NoAnswerError:
     match error:
         case aiohttp.ClientConnectorCertificateError():
-            return NoAnswerError(f"its certificate is not trusted: {error.certificate_error}")
+            return NoAnswerError(
+                f"its certificate is not trusted: {error.certificate_error} (its authority's file: set `ca`)"
+            )
         case aiohttp.ClientProxyConnectionError():
             return NoAnswerError(f"the proxy: {no_connection(error.os_error)}")
         case _:

@@ -20,6 +20,7 @@ from aiokafka.errors import (
 )
 
 from router import Reject, Retry
+from router_plugins.kafka.causes import Way, explain
 from router_plugins.kafka.producer import Builder, Producer
 from router_plugins.kafka.records import Outcomes, Record
 
@@ -41,7 +42,9 @@ class Lane:
     With `singly`, its batches have one record until all of a call's records got through.
     """
 
-    def __init__(self, producer: Producer, topic: str, partition: int, confirmed: set[str], *, singly: bool) -> None:
+    def __init__(
+        self, producer: Producer, topic: str, partition: int, confirmed: set[str], way: Way, *, singly: bool
+    ) -> None:
         self.broken = False
         """Whether a batch failed: then the producer must be replaced, and this lane with it."""
         self.too_large = False
@@ -50,6 +53,7 @@ class Lane:
         """Whether that was for want of a right to write to the topic."""
         self._producer = producer
         self._topic = topic
+        self._way = way
         self._partition = partition
         self._name = f"{topic}/{partition}"
         self._confirmed = confirmed
@@ -119,7 +123,7 @@ class Lane:
         """Leave what has no outcome yet to another try, with another producer."""
         self.broken = True
         self.forbidden = isinstance(error, TopicAuthorizationFailedError)
-        retry = Retry(f"{self._name}: {error}")
+        retry = Retry(f"{self._name}: {explain(error, self._way)}")
         for record in records:
             outcomes.setdefault(record.index, retry)
 

@@ -2,7 +2,8 @@
 
 Facts about aiokafka 0.14 that this file is built on:
 * It has no types, and must be made inside a running asyncio loop.
-* Why a connection failed (a wrong password, say) is only in its log: its error says "Unable to bootstrap".
+* Why a connection failed (a wrong password, say) is only in its log: its error says "Unable to bootstrap". What it
+  logs is told apart by the context of the task, which the tasks that a producer starts inherit.
 * An idempotent producer tries a batch again without end while the broker is away, and no duplicate comes of that. A
   batch that does fail has used up its sequence number: the partition answers OutOfOrderSequenceNumber from then on
   (aio-libs/aiokafka issue 1017). So a producer of which one batch failed is ended, and another one made; and batches
@@ -17,9 +18,11 @@ import asyncio
 import logging
 import math
 import ssl
+from collections import deque
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, Literal, Protocol, cast
+from contextvars import ContextVar
+from typing import Any, Literal, Protocol, TypeAlias, cast
 
 import aiokafka
 import aiokafka.errors
@@ -27,6 +30,7 @@ import anyio
 import msgspec
 
 from router import Retry, Secret
+from router_plugins.kafka.causes import Way, explain
 
 BATCH_BYTES = 128 * 1024
 """More is no faster, less is slower."""
@@ -34,6 +38,11 @@ PATIENCE = 5.0
 """Seconds that a producer which is to end has for what is under way."""
 START = 10
 """Requests' timeouts that connecting may take, with several servers and steps; aiokafka ends each step by itself."""
+
+
+Heard: TypeAlias = "deque[str]"
+"""What aiokafka said last of what is wrong."""
+_mine: ContextVar[Heard | None] = ContextVar("heard", default=None)
 
 
 class Builder(Protocol):
@@ -124,6 +133,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     sasl: Sasl | None
     compression: str | None
     timeout: float
+    idempotence: bool = True
+
+    @property
+    def way(self) -> Way:
+        """How brokers are spoken to."""
+        return Way(self.tls is not None, self.sasl.mechanism if self.sasl else "", self.idempotence)
 
 
 def make_producer(settings: Settings) -> Producer:
@@ -139,7 +154,8 @@ def make_producer(settings: Settings) -> Producer:
     made = cast("Any", aiokafka).AIOKafkaProducer(
         bootstrap_servers=list(settings.servers),
         client_id="directmail-router",
-        enable_idempotence=True,  # implies acks=all
+        enable_idempotence=settings.idempotence,
+        acks="all",
         max_batch_size=BATCH_BYTES,
         linger_ms=0,  # the batches are already made
         compression_type=settings.compression,
@@ -153,41 +169,66 @@ def make_producer(settings: Settings) -> Producer:
 
 
 @asynccontextmanager
-async def producing(settings: Settings) -> AsyncGenerator[Producer]:
+async def producing(settings: Settings, heard: Heard) -> AsyncGenerator[Producer]:
     """Make a producer and keep it connected for as long as the block; raise `Retry` when it cannot be."""
-    producer = make_producer(settings)
-    try:
-        with _heard_errors() as heard:
+    with _hearing(settings.way, heard):
+        producer = make_producer(settings)
+        try:
             try:
                 async with asyncio.timeout(settings.timeout * START):
                     await producer.start()
-            except (aiokafka.errors.KafkaError, OSError) as error:
-                cause = "; ".join(dict.fromkeys(heard)) or str(error) or "no answer"
-                raise Retry(f"no connection to {', '.join(settings.servers)}: {cause}") from error
-        yield producer
-    finally:
-        with anyio.CancelScope(shield=True):
-            await _end(producer, min(settings.timeout, PATIENCE))
+            except (aiokafka.errors.KafkaError, OSError, ValueError, AssertionError) as error:
+                raise Retry(
+                    f"no connection to {', '.join(settings.servers)}: {_cause(error, settings, heard)}"
+                ) from error
+            heard.clear()
+            yield producer
+        finally:
+            with anyio.CancelScope(shield=True):
+                await _end(producer, min(settings.timeout, PATIENCE))
+
+
+def _cause(error: Exception, settings: Settings, heard: Heard) -> str:
+    """Say why no producer could start: what its error means, or what was logged before."""
+    said = explain(error, settings.way)
+    if isinstance(error, aiokafka.errors.KafkaConnectionError | TimeoutError) and heard:
+        return causes(heard)
+    return said if str(error).strip() else "no answer"
+
+
+def causes(heard: Heard) -> str:
+    """Return what was heard, each once."""
+    return "; ".join(dict.fromkeys(heard))
 
 
 @contextmanager
-def _heard_errors() -> Generator[list[str]]:
-    """Collect the errors that aiokafka logs in this task, which say why a connection failed."""
-    heard: list[str] = []
-    task = asyncio.current_task()
+def _hearing(way: Way, heard: Heard) -> Generator[None]:
+    """Collect what aiokafka logs in this task and those that it starts, which says why a connection failed."""
+    token = _mine.set(heard)
 
     class Ear(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            if asyncio.current_task() is task:
-                heard.append(record.getMessage())
+            if _mine.get() is heard and (said := _said(record, way)):
+                heard.append(said)
 
-    ear = Ear(logging.ERROR)
+    ear = Ear(logging.WARNING)
     logger = logging.getLogger("aiokafka")
     logger.addHandler(ear)
     try:
-        yield heard
+        yield
     finally:
         logger.removeHandler(ear)
+        _mine.reset(token)
+
+
+def _said(record: logging.LogRecord, way: Way) -> str:
+    """Return what a line of aiokafka's log means; nothing of what is no error."""
+    arguments = record.args if isinstance(record.args, tuple) else ()
+    error = next((one for one in arguments if isinstance(one, BaseException)), None)
+    if error is not None:
+        where = ":".join(str(one) for one in arguments if one is not error)
+        return f"{where}: {explain(error, way)}"
+    return record.getMessage() if record.levelno >= logging.ERROR else ""
 
 
 async def _end(producer: Producer, patience: float) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import Any
 
 from router import Retry
 from router_plugins.kafka.lane import Lane
-from router_plugins.kafka.producer import PATIENCE, Producer, Settings, producing
+from router_plugins.kafka.producer import PATIENCE, Heard, Producer, Settings, causes, producing
 
 
 class Session:
@@ -15,6 +16,8 @@ class Session:
 
     def __init__(self, settings: Settings) -> None:
         self.lanes: dict[tuple[str, int], Lane] = {}
+        self.heard: Heard = deque(maxlen=8)
+        """What was heard of what is wrong since something arrived."""
         self._settings = settings
         self._connected: asyncio.Future[Producer] = asyncio.get_running_loop().create_future()
         self._ended = asyncio.Event()
@@ -33,7 +36,8 @@ class Session:
             self._task.result()
         if not self._connected.done():
             servers = ", ".join(self._settings.servers)
-            raise Retry(f"no connection to {servers} within {self._settings.timeout:g} s")
+            why = f": {causes(self.heard)}" if self.heard else " (is it the right port, with `tls` or without?)"
+            raise Retry(f"no connection to {servers} within {self._settings.timeout:g} s{why}")
         return self._connected.result()
 
     async def end(self) -> None:
@@ -49,6 +53,6 @@ class Session:
             self._task.exception()  # said to whom it concerned, by `producer`
 
     async def _run(self) -> None:
-        async with producing(self._settings) as producer:
+        async with producing(self._settings, self.heard) as producer:
             self._connected.set_result(producer)
             await self._ended.wait()

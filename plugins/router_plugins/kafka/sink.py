@@ -3,9 +3,12 @@
 The record's value is the event's flat JSON (or with `form: raw` the bytes as they came), its key a field, its headers
 `id` and `type`. The partition follows from the key, or without one from the event's id.
 
-An outage of the broker makes no duplicates, however long it lasts; a crash of the router can (its last unconfirmed
-batches go out again), and so can a producer that must be replaced while a batch's fate is unknown. The header `id`
-tells them apart.
+With `idempotence: false`, for clusters that refuse idempotent producers, an answer that is lost makes duplicates, too:
+its batch goes out again, before those behind it, so that what is seen first keeps its order.
+
+Otherwise an outage of the broker makes no duplicates, however long it lasts; a crash of the router can (its last
+unconfirmed batches go out again), and so can a producer that must be replaced while a batch's fate is unknown. The
+header `id` tells them apart.
 
 What is wrong with one topic, or one partition, is a matter of its own events: the others of the batch arrive, and the
 next batch waits for it no more.
@@ -24,18 +27,19 @@ from zlib import crc32
 
 import anyio
 import msgspec
-from aiokafka import partitioner
+from aiokafka import codec, partitioner
 from anyio.abc import TaskGroup
 
-from router import Batch, ConfigError, Deliver, Retry, Sink
+from router import Batch, ConfigError, Deliver, FieldName, FieldTemplate, PemFile, Retry, Secret, Sink
 from router.units import Duration, Size
 from router_plugins.failures import raise_for
 from router_plugins.kafka.lane import Lane
-from router_plugins.kafka.producer import Producer, Sasl, Settings
+from router_plugins.kafka.producer import Producer, Sasl, Settings, causes
 from router_plugins.kafka.records import LONGEST_TOPIC, UNSAFE, Outcomes, Record, Recorder
 from router_plugins.kafka.session import Session
 from router_plugins.kafka.topics import Topics, partitions_of
 from router_plugins.template import parse
+from router_plugins.tls import check_pair, client_context, warn_of_expiry
 
 STRAGGLERS = 3.0
 """Seconds that a delivery waits on when some of it has arrived and nothing more does: one topic that has no leader, or
@@ -53,17 +57,28 @@ class Kafka(Sink, frozen=True, kw_only=True):
 
     servers: Annotated[list[str], msgspec.Meta(min_length=1)]
     """host:port of some brokers."""
-    topic: str
+    topic: FieldTemplate
     """A template: `mail.{region}`. In a field's value, what a topic's name cannot have becomes `_`."""
-    key: str = ""
+    key: FieldName = ""
     """The field that is the record's key; events of one key stay in order."""
     partitioner: Literal["crc32", "murmur2"] = "crc32"
     """How a key gives the partition: murmur2 as Java's producers do, crc32 for less work."""
     compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "none"
     tls: bool = False
-    ca: str = ""
-    """File with the certificates that are trusted, instead of the system's."""
+    ca: PemFile | None = msgspec.field(default_factory=PemFile.system)
+    """File with the certificates that are trusted, instead of the system's; also of X.509 version 1."""
+    verify_hostname: bool = True
+    """Whether the broker's certificate must be for its name in `servers` and in the cluster."""
+    certificate: PemFile | None = None
+    """The certificate that this side shows, with its chain."""
+    private_key: PemFile | None = None
+    """Its key, where that is not in the same file."""
+    private_key_password: Secret | None = None
+    """What the key is encrypted with."""
     sasl: Sasl | None = None
+    idempotence: bool = True
+    """Whether the broker drops what comes twice; most instances of ApsaraMQ refuse such producers. Without it, a lost
+    answer doubles a batch; all in-sync replicas confirm it as before."""
     request_timeout: Duration = 30.0
     """Seconds to wait for the broker's confirmation; then the events are tried again, without doubling them."""
     max_record: Size = 1024 * 1024
@@ -82,15 +97,17 @@ class Kafka(Sink, frozen=True, kw_only=True):
             raise ConfigError("topic", "is a name that no topic has")
         if len(sample) > LONGEST_TOPIC:
             raise ConfigError("topic", f"is longer than {LONGEST_TOPIC} characters")
-        if self.ca and not self.tls:
-            raise ConfigError("ca", "has no meaning without tls", "add tls: true")
+        if self.compression != "none" and not _CODECS[self.compression]():
+            raise ConfigError("compression", f"{self.compression} needs the package cramjam", "pip install cramjam")
         if self.request_timeout <= 0:
             raise ConfigError("request_timeout", "must be more than 0")
-        _tls(self)
+        _check_tls(self)
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[Deliver]:
         """Connect at the first delivery, and again whenever the producer must be replaced."""
+        if self.certificate is not None:
+            warn_of_expiry(self.certificate, "shown to Kafka")
         connection = _Connection(self)
         try:
             yield connection.deliver
@@ -109,6 +126,7 @@ class _Connection:
             sasl=sink.sasl,
             compression=None if sink.compression == "none" else sink.compression,
             timeout=sink.request_timeout,
+            idempotence=sink.idempotence,
         )
         self._recorder = Recorder(sink.topic, sink.key, raw=sink.form == "raw", max_record=sink.max_record)
         self._partition_of = _PARTITIONERS[sink.partitioner]
@@ -126,7 +144,8 @@ class _Connection:
             await self._send_all(by_topic, outcomes)
         if len(outcomes) == len(batch) and not any(outcomes.values()):
             return
-        late = Retry(f"{self._settings.servers[0]} did not confirm in time")
+        why = f": {causes(self._session.heard)}" if self._session and self._session.heard else ""
+        late = Retry(f"{self._settings.servers[0]} did not confirm in time{why}")
         errors = {index: error for index in range(len(batch)) if (error := outcomes.get(index, late)) is not None}
         raise_for(errors, len(batch))
 
@@ -138,6 +157,7 @@ class _Connection:
         with anyio.CancelScope(deadline=most) as scope:
 
             def arrived() -> None:
+                session.heard.clear()
                 scope.deadline = min(most, anyio.current_time() + STRAGGLERS)
 
             async with anyio.create_task_group() as group:
@@ -187,7 +207,9 @@ class _Connection:
             partition = partitions[number]
             lane = session.lanes.get((topic, partition))
             if lane is None:
-                lane = Lane(producer, topic, partition, self._confirmed, singly=topic in self._singly)
+                lane = Lane(
+                    producer, topic, partition, self._confirmed, self._settings.way, singly=topic in self._singly
+                )
                 session.lanes[topic, partition] = lane
             group.start_soon(lane.send, some, outcomes, arrived)
         return bool(partitions)
@@ -202,11 +224,29 @@ def _java_hash(key: bytes) -> int:
 _PARTITIONERS: Mapping[str, Callable[[bytes], int]] = {"crc32": crc32, "murmur2": _java_hash}
 
 
+_CODECS: Mapping[str, Callable[[], bool]] = {
+    "gzip": codec.has_gzip,
+    "snappy": codec.has_snappy,
+    "lz4": codec.has_lz4,
+    "zstd": codec.has_zstd,
+}
+
+
+def _check_tls(sink: Kafka) -> None:
+    """Raise `ConfigError` for certificates that cannot be used, or not without TLS."""
+    idle = [field for field in ("certificate", "private_key", "private_key_password") if getattr(sink, field)]
+    idle += [] if sink.ca is None or sink.ca.is_system else ["ca"]
+    idle += [] if sink.verify_hostname else ["verify_hostname"]
+    if idle and not sink.tls:
+        raise ConfigError(idle[0], "has no meaning without tls", "add tls: true")
+    check_pair(sink.certificate, sink.private_key, sink.private_key_password)
+    _tls(sink)
+
+
 def _tls(sink: Kafka) -> ssl.SSLContext | None:
-    """Make the TLS settings; raise `ConfigError` when the certificates cannot be read."""
+    """Make the TLS settings; raise `ConfigError` when the certificates cannot be used."""
     if not sink.tls:
         return None
-    try:
-        return ssl.create_default_context(cafile=sink.ca or None)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError("ca", f"cannot be read: {error.strerror or error}", "a file of PEM certificates") from error
+    return client_context(
+        sink.ca, sink.certificate, sink.private_key, sink.private_key_password, verify_hostname=sink.verify_hostname
+    )

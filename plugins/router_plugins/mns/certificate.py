@@ -11,7 +11,6 @@ import re
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from time import monotonic
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -20,6 +19,8 @@ import aiohttp
 import structlog
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.x509 import Certificate, load_pem_x509_certificate
+
+from router import PemFile
 
 DOCUMENTED_URLS = ("https://mnstest.oss-cn-hangzhou.aliyuncs.com/", "https://mns-cert.oss-cn-{region}.aliyuncs.com/")
 """The prefixes that the service documents (PROTOCOL 2.3); `{region}` stands for one name."""
@@ -70,9 +71,14 @@ def key_of(certificate: Certificate) -> RSAPublicKey:
     return key
 
 
-def pinned_key(path: Path | None) -> RSAPublicKey | None:
-    """Return the key of the certificate in a PEM file, None without one; raises ValueError and OSError."""
-    return None if path is None else key_of(load_pem_x509_certificate(path.read_bytes()))
+def pinned_key(file: PemFile | None) -> RSAPublicKey | None:
+    """Return the key of the certificate in a PEM file, None without one; raises ValueError."""
+    if file is None:
+        return None
+    try:
+        return key_of(load_pem_x509_certificate(file.content))
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
 
 
 def log_strength(certificate: Certificate, key: RSAPublicKey, origin: str) -> None:

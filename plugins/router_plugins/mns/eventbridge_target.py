@@ -5,14 +5,13 @@ from __future__ import annotations
 import hmac
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-from router import ConfigError, Secret
+from router import ConfigError, PemFile, Secret
 from router.units import Duration
 from router_plugins.mns import eventbridge
 from router_plugins.mns.certificate import Certificates, TrustedUrls, pinned_key
@@ -34,7 +33,7 @@ class EventBridge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """The token that the target has in EventBridge. Without it, anybody's EventBridge may push here."""
     signatures: Annotated[tuple[SignatureVersion, ...], msgspec.Meta(min_length=1)] = ("v2",)
     """Versions that are taken. Whoever was ever pushed to can forge v1 but for the token, so it needs one."""
-    certificate: Path | None = None
+    certificate: PemFile | None = None
     """A PEM file: only this certificate's key is accepted, and none is fetched."""
     certificate_urls: tuple[str, ...] = DOCUMENTED_URLS
     """Prefixes of the URLs that certificates are fetched from: those of the regions that have DirectMail."""

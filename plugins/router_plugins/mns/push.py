@@ -8,7 +8,6 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from math import ceil
-from pathlib import Path
 from socket import socket
 from typing import Annotated, ClassVar, NamedTuple, Self
 from urllib.parse import unquote_to_bytes
@@ -20,7 +19,7 @@ import structlog
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from msgspec.structs import replace
 
-from router import ConfigError, Count, Emit, Secret, Source
+from router import ConfigError, Count, Emit, PemFile, Secret, Source
 from router.units import Duration, Size
 from router_plugins.mns.callers import Callers
 from router_plugins.mns.certificate import DOCUMENTED_URLS, Certificates, TrustedUrls, pinned_key
@@ -31,9 +30,14 @@ from router_plugins.mns.reception import Reception
 from router_plugins.mns.topics import WantedTopics
 from router_plugins.mns.verification import Judge, Judging, KeySource, Verdict
 from router_plugins.resolver import Connector
+from router_plugins.tls import server_context, warn_of_expiry
 
 GRACE = 3.0
 """Seconds that pushes which are here already have to become safe and be answered, once the source is stopped."""
+
+_DAY = 24 * 3600.0
+SECRET = 16
+"""Characters that a part of a path has at least if it is to be a secret."""
 
 _POSITIVE = ("max_body", "header_timeout", "body_timeout", "idle_timeout", "max_unanswered")
 
@@ -43,8 +47,8 @@ _log = structlog.get_logger(__name__)
 class Tls(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The listener's own certificate (with its chain) and key: paths of PEM files."""
 
-    certificate: Path
-    key: Path
+    certificate: PemFile
+    key: PemFile
 
 
 class MnsPush(Source, frozen=True, kw_only=True):
@@ -76,7 +80,7 @@ class MnsPush(Source, frozen=True, kw_only=True):
     """Networks of the proxies whose `X-Forwarded-For` is believed; of all others it is ignored."""
     verify: bool = True
     """Whether signatures are checked. Turn it off only in a network where nobody else can reach the listener."""
-    certificate: Path | None = None
+    certificate: PemFile | None = None
     """A PEM file: only this certificate's key is accepted, and none is fetched."""
     certificate_urls: tuple[str, ...] = DOCUMENTED_URLS
     """Prefixes of the URLs that certificates are fetched from; `{region}` stands for one name like `hangzhou`."""
@@ -112,7 +116,7 @@ class MnsPush(Source, frozen=True, kw_only=True):
         _checked("trusted_proxies", "like 10.0.0.0/8", lambda: Callers((), self.trusted_proxies))
         _checked("certificate_urls", "like https://host/", lambda: TrustedUrls(self.certificate_urls))
         _checked("certificate", "a PEM file with an RSA certificate", self._pinned)
-        _checked("tls", "two PEM files: certificate and key", self._ssl)
+        _check_tls(self._ssl)
         if not self.path.startswith("/") or not self.path.isascii() or set("?# ") & set(self.path):
             raise ConfigError("path", "is not a path", "like /notifications/SECRET: ASCII, without a query")
         if self.signed_path and (not self.signed_path.startswith("/") or set("?# ") & set(self.signed_path)):
@@ -133,7 +137,10 @@ class MnsPush(Source, frozen=True, kw_only=True):
             _log.info("listening for pushes", host=host, port=port, tls=self.tls is not None)
             self._warn()
             ready()
-            await anyio.sleep_forever()
+            while True:
+                if self.tls is not None:
+                    warn_of_expiry(self.tls.certificate, "the push listener's")
+                await anyio.sleep(_DAY)
 
     @asynccontextmanager
     async def serving(
@@ -171,7 +178,7 @@ class MnsPush(Source, frozen=True, kw_only=True):
     def _warn(self) -> None:
         if not self.verify:
             _log.warning("signatures of pushes are not checked: whoever reaches the listener can make results up")
-        elif not self.topics:
+        elif not self.topics and not _holds_secret(self.path):
             _log.warning("pushes of all topics of all accounts are taken: set `topics`, or put a secret into `path`")
         if self.eventbridge is not None and self.eventbridge.token is None:
             _log.warning("pushes of everybody's EventBridge are taken: set `eventbridge.token` here and there")
@@ -218,9 +225,18 @@ class MnsPush(Source, frozen=True, kw_only=True):
     def _ssl(self) -> ssl.SSLContext | None:
         if self.tls is None:
             return None
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(self.tls.certificate, self.tls.key)
-        return context
+        return server_context(self.tls.certificate, self.tls.key)
+
+
+def _holds_secret(path: str) -> bool:
+    """Say whether a part of a path is long and mixed enough to be a secret, such as of `openssl rand -hex 8`."""
+    return any(_is_mixed(part) for part in path.split("/") if len(part) >= SECRET)
+
+
+def _is_mixed(part: str) -> bool:
+    digits = sum(char.isdigit() for char in part)
+    cases = any(map(str.isupper, part)) and any(map(str.islower, part))
+    return len(set(part)) >= SECRET // 3 and (digits >= 3 or (cases and digits > 0))  # noqa: PLR2004 - `eu-1` has one
 
 
 class _ByPath(NamedTuple):
@@ -265,6 +281,13 @@ def _check_eventbridge(eventbridge: EventBridge, path: str) -> None:
         raise ConfigError(f"eventbridge.{error.place}", error.problem, error.hint) from error
     if unquote_to_bytes(eventbridge.here) == unquote_to_bytes(path):
         raise ConfigError("eventbridge.path", "is also the path of MNS's pushes", "give each a path of its own")
+
+
+def _check_tls(build: Callable[[], object]) -> None:
+    try:
+        build()
+    except ConfigError as error:
+        raise ConfigError(f"tls.{error.place}", error.problem, error.hint) from error
 
 
 def _checked(field: str, hint: str, build: Callable[[], object]) -> None:

@@ -85,6 +85,8 @@ class MnsQueueSink(Sink, frozen=True, kw_only=True):
     def check(self) -> None:
         """Refuse an endpoint, a key or a delay that cannot be used."""
         access_of(self).check()
+        if "{" in self.queue or "}" in self.queue:
+            raise ConfigError("queue", "takes no fields in braces", "a subscription for each queue")
         if self.delay > _LONGEST_DELAY or self.delay != int(self.delay):
             raise ConfigError("delay", "must be whole seconds, up to 7 days")
 

@@ -47,6 +47,8 @@ def _pattern(glob: str) -> str:
     parts = glob.split(":", _PARTS - 1)
     if len(parts) != _PARTS or parts[:2] != ["acs", "mns"] or not parts[4].startswith("topics/"):
         raise ValueError(f"{glob!r} is not of the form acs:mns:REGION:OWNER:topics/NAME")
+    if "{" in glob or "}" in glob:
+        raise ValueError(f"{glob!r} takes no names in braces, but * for any text")
     return translate(f"{parts[3]}:{parts[4]}")
 
 

@@ -17,7 +17,7 @@ from servers.mns_pushes import Recorder
 from servers.push_endpoint import Pushed, endpoint
 from typer.testing import CliRunner
 
-from router import Message, Secret
+from router import Message, PemFile, Secret
 from router_plugins.directmail.decoder import DirectMail
 from router_plugins.emulator import Emulator, Service
 from router_plugins.emulator.bus import BusOrder
@@ -110,7 +110,7 @@ def listener(service: Service, certificate: Path, port: int, **target: Any) -> M
     certificate.write_bytes(service.certificate_pem)
     every = {"url": Secret(f"http://127.0.0.1:{port}/events"), "token": Secret(TOKEN)} | target
     eventbridge = EventBridge(**every, certificate_urls=(service.url + "/",))
-    return MnsPush(listen=f"127.0.0.1:{port}", certificate=certificate, eventbridge=eventbridge)
+    return MnsPush(listen=f"127.0.0.1:{port}", certificate=PemFile.read(certificate), eventbridge=eventbridge)
 
 
 async def test_the_whole_loop_brings_every_result_under_the_id_of_its_text(service: Service, tmp_path: Path) -> None:

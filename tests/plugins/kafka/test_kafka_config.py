@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router import ConfigError, Reject, Retry
+from router import ConfigError, PemFile, Reject, Retry
 from router.testing import make_event, make_events
 from router_plugins.kafka.records import LONGEST_TOPIC, harmless
 from router_plugins.kafka.sink import Kafka
@@ -29,8 +29,8 @@ from router_plugins.kafka.sink import Kafka
         ({"topic": "mail.{time:%H:%M}"}, "topic"),
         ({"topic": "x" * 250}, "topic"),
         ({"topic": ".."}, "topic"),
-        ({"ca": "/etc/ssl/ca.pem"}, "ca"),
-        ({"tls": True, "ca": "/no/such/file"}, "ca"),
+        ({"ca": PemFile(Path("/etc/ssl/ca.pem"))}, "ca"),
+        ({"tls": True, "ca": PemFile(Path("empty.pem"))}, "ca"),
         ({"request_timeout": 0}, "request_timeout"),
     ],
 )
@@ -42,8 +42,8 @@ def test_what_cannot_work_is_a_config_error(fields: dict[str, Any], place: str) 
 
 def test_a_file_that_holds_no_certificate_is_a_config_error(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("not a certificate")
-    with pytest.raises(ConfigError, match="cannot be read"):
-        Kafka(servers=["kafka:9092"], topic="mail", tls=True, ca=f"{tmp_path}/ca.pem").check()
+    with pytest.raises(ConfigError, match="holds no certificate"):
+        Kafka(servers=["kafka:9092"], topic="mail", tls=True, ca=PemFile.read(tmp_path / "ca.pem")).check()
 
 
 def test_good_settings_are_accepted() -> None:

@@ -50,7 +50,7 @@ class Brokers:
         self.stored: list[tuple[str, str]] = []
 
     @asynccontextmanager
-    async def producing(self, _: Any) -> AsyncGenerator[Any]:
+    async def producing(self, _: Any, __: Any) -> AsyncGenerator[Any]:
         self.producers += 1
         yield self
 

@@ -10,7 +10,7 @@ import pytest
 import trustme
 from servers.mns_pushes import CERTIFICATE, Recorder, connected, push
 
-from router import ConfigError, Secret
+from router import ConfigError, PemFile, Secret
 from router_plugins.mns.callers import Callers
 from router_plugins.mns.push import MnsPush, Tls
 
@@ -61,13 +61,14 @@ async def test_behind_a_proxy_the_path_that_was_signed_is_checked() -> None:
         assert await client.to(push(target="/inner")) == [403]
 
 
-async def test_pushes_come_over_tls(tmp_path: Path) -> None:
+async def test_pushes_come_over_tls() -> None:
     authority, trusting = trustme.CA(), ssl.create_default_context()
     authority.configure_trust(trusting)
     issued = authority.issue_cert("127.0.0.1")
-    files = Tls(certificate=tmp_path / "cert.pem", key=tmp_path / "key.pem")
-    files.certificate.write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
-    files.key.write_bytes(issued.private_key_pem.bytes())
+    chain = b"".join(pem.bytes() for pem in issued.cert_chain_pems)
+    files = Tls(
+        certificate=PemFile(Path("cert.pem"), chain), key=PemFile(Path("key.pem"), issued.private_key_pem.bytes())
+    )
     emit, every = Recorder(), source(tls=files)
     every.check()
     async with every.serving(emit, lambda _: None) as (_, port), connected(port, ssl=trusting) as client:

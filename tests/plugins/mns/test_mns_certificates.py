@@ -233,4 +233,4 @@ def test_every_complaint_is_counted_and_few_are_logged() -> None:
 
 
 def test_the_documented_certificate_file_is_there() -> None:
-    assert CERTIFICATE.read_bytes().startswith(b"-----BEGIN CERTIFICATE-----")
+    assert CERTIFICATE.content.startswith(b"-----BEGIN CERTIFICATE-----")

@@ -16,7 +16,7 @@ from servers import mns_pushes
 from servers.eventbridge_pushes import BODY, FILE, SECRET, TOKEN, URL, headers_of, push
 from servers.mns_pushes import CERTIFICATE, KEY, Answers, Recorder, certificate_host, connected, request
 
-from router import ConfigError, Message, Secret
+from router import ConfigError, Message, PemFile, Secret
 from router_plugins.directmail.decoder import DirectMail
 from router_plugins.mns import eventbridge
 from router_plugins.mns.eventbridge_target import EventBridge
@@ -217,8 +217,7 @@ async def test_without_verification_the_token_is_still_asked_for() -> None:
         ("token", Secret("")),
         ("token", Secret("a\nb")),
         ("certificate_urls", ("cn-hangzhou-eventbridge.oss-accelerate.aliyuncs.com",)),
-        ("certificate", CERTIFICATE.parent / "missing.pem"),
-        ("certificate", CERTIFICATE.parent / "mns.json"),
+        ("certificate", PemFile.read(CERTIFICATE.path.parent / "mns.json")),
     ],
 )
 def test_a_bad_value_is_refused_with_its_field(field: str, value: Any) -> None:

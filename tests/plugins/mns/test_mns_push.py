@@ -25,8 +25,9 @@ from servers.mns_pushes import (
     push,
     request,
 )
+from structlog.testing import capture_logs
 
-from router import ConfigError, Retry, Secret
+from router import ConfigError, PemFile, Retry, Secret
 from router_plugins.mns.certificate import DOCUMENTED_URLS
 from router_plugins.mns.push import MnsPush, Tls
 
@@ -276,16 +277,16 @@ async def test_run_says_when_it_is_ready() -> None:
         ("certificate_urls", ("mnstest.oss-cn-hangzhou.aliyuncs.com",)),
         ("certificate_urls", ("https://user@host/",)),
         ("certificate_urls", ("https://host",)),
-        ("certificate", Path("missing.pem")),
-        ("certificate", Path(__file__)),
-        ("tls", Tls(certificate=Path("missing.pem"), key=Path("missing.pem"))),
+        ("certificate", PemFile.read(Path(__file__))),
+        ("tls.certificate", Tls(certificate=PemFile.read(Path(__file__)), key=PemFile.read(Path(__file__)))),
+        ("tls.key", Tls(certificate=CERTIFICATE, key=CERTIFICATE)),
         ("max_body", 0),
         ("idle_timeout", 0.0),
     ],
 )
 def test_a_bad_value_is_refused_with_its_field(field: str, value: Any) -> None:
     with pytest.raises(ConfigError) as caught:
-        source(**{field: value}).check()
+        source(**{field.partition(".")[0]: value}).check()
     assert caught.value.place == field
 
 
@@ -297,3 +298,24 @@ def test_its_yaml_is_its_fields() -> None:
 
 def test_the_secret_in_the_path_is_not_shown() -> None:
     assert "hush" not in repr(source(path=Secret("/hush")))
+
+
+@pytest.mark.parametrize(
+    ("path", "warns"),
+    [
+        ("/notifications", True),
+        ("/notifications/cn-hangzhou-production", True),
+        ("/notifications/3f9a1c52b7e04d68", False),
+        ("/notifications/Zk3vQ9xT-r7Lw2YbA/x", False),
+    ],
+)
+async def test_a_secret_in_the_path_is_missed_only_where_there_is_none(path: str, *, warns: bool) -> None:
+    source, words = MnsPush(listen="127.0.0.1:0", path=Secret(path)), list[str]()
+
+    async def emit(messages: object) -> None:
+        raise AssertionError(messages)
+
+    with capture_logs() as logs:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(source.run, emit, tasks.cancel_scope.cancel, words.append)
+    assert any("put a secret into `path`" in log["event"] for log in logs) is warns
