@@ -51,3 +51,10 @@ def test_json_is_one_flat_object(fields: msgspec.Struct, expected: dict[str, str
 def test_fields_are_read_by_their_outward_names() -> None:
     one = event(Extras("y", {"new": "1"}))
     assert [one.get(n) for n in ("from", "new", "type", "id", "from_", "nothing")] == ["y", "1", "t", "ab", None, None]
+
+
+def test_what_is_not_declared_has_a_name_of_its_own_even_where_a_field_has_the_same() -> None:
+    one = event(Extras("y", {"new": "1", "from": "forged", "extra.class": "hard"}))
+    assert [one.get(n) for n in ("extra.new", "extra.from", "extra.class", "from", "extra.nothing")] == [
+        "1", "forged", "hard", "y", None
+    ]  # fmt: skip

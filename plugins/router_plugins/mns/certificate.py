@@ -55,6 +55,8 @@ class TrustedUrls:
 def _prefix_pattern(prefix: str) -> str:
     """Match the prefix and a plain path after it: no query, no escapes, no dot segments, so no other reading."""
     parts = urlsplit(prefix.replace("{region}", "region"))
+    if "{" in parts.geturl() or "}" in parts.geturl():
+        raise ValueError(f"{prefix!r} has braces for something else than {{region}}")
     if parts.scheme not in {"https", "http"} or not parts.hostname or not parts.path.startswith("/"):
         raise ValueError(f"{prefix!r} is no prefix like 'https://host/'")
     if "@" in parts.netloc or parts.query or parts.fragment:

@@ -272,6 +272,8 @@ async def test_run_says_when_it_is_ready() -> None:
         ("listen", "8080"),
         ("listen", "127.0.0.1:99999"),
         ("path", "notifications"),
+        ("certificate_urls", ("https://mns-cert.oss-cn-{regoin}.aliyuncs.com/",)),
+        ("topics", ("acs:mns:cn-hangzhou:*:topics/dm-{region}",)),
         ("path", "/n?secret=1"),
         ("topics", ("dm-*",)),
         ("certificate_urls", ("mnstest.oss-cn-hangzhou.aliyuncs.com",)),

@@ -235,7 +235,7 @@ async def test_cat_picks_by_position_time_and_match(written: Path) -> None:
     assert [e["position"] for e in cat(written)] == list(range(1, 11))
     assert [e["position"] for e in cat(written, "--from", "4", "--to", "5")] == [4, 5]
     assert [e["position"] for e in cat(written, "--since", "1970-01-01T00:16:45Z")] == list(range(6, 11))
-    assert [e["position"] for e in cat(written, "--until", "1970-01-01T00:16:42")] == [1, 2]
+    assert [e["position"] for e in cat(written, "--until", "1970-01-01T08:16:42")] == [1, 2]
     assert cat(written, "--since", "1h") == []
     failed = cat(written, "--match", "{type: dm:Deliver:Fail, env_id: {not: [5]}}")
     assert [(e["position"], e["type"]) for e in failed] == [(5, "Deliver:SendFailed")]
