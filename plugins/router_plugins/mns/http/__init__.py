@@ -7,6 +7,7 @@ listener: what waits, for whom, and the limits over all connections). No request
 from router_plugins.mns.http.answers import Answer, accepted, refusal
 from router_plugins.mns.http.front import Front
 from router_plugins.mns.http.limits import Limits
-from router_plugins.mns.http.parser import Request, Route
+from router_plugins.mns.http.parser import Route
+from router_plugins.mns.http.request import Request
 
 __all__ = ["Answer", "Front", "Limits", "Request", "Route", "accepted", "refusal"]

@@ -9,6 +9,7 @@ from math import ceil
 from time import time
 from typing import NamedTuple
 
+_BLANK = b"\r\n\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -42,6 +43,11 @@ def refusal(status: HTTPStatus, reason: str, *, retry_after: float | None = None
     if allow:
         fields += f"Allow: {allow}\r\n"
     return _render(status, fields, body)
+
+
+def without_content(written: bytes) -> bytes:
+    """Return what is written of an answer to HEAD: all but its body, whose length is still told (RFC 9110, 9.3.2)."""
+    return written[: written.index(_BLANK) + len(_BLANK)]
 
 
 def _render(status: HTTPStatus, fields: str, body: bytes) -> Answer:

@@ -15,8 +15,9 @@ from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
-from router_plugins.mns.http.answers import CONTINUE
-from router_plugins.mns.http.parser import Parser, Phase, Request
+from router_plugins.mns.http.answers import CONTINUE, without_content
+from router_plugins.mns.http.parser import Parser, Phase
+from router_plugins.mns.http.request import Request
 
 if TYPE_CHECKING:
     from router_plugins.mns.http.front import Front
@@ -119,7 +120,8 @@ class Connection(asyncio.BufferedProtocol):
             request = pending.popleft()
             released += request.size
             last = request.last
-            answers.append(answer.close if last else answer.keep)
+            written = answer.close if last else answer.keep
+            answers.append(written if request.method != b"HEAD" else without_content(written))
         if not answers:
             return
         self._hold(-released)

@@ -17,7 +17,8 @@ from router_plugins.mns.http.answers import Answer, refusal
 from router_plugins.mns.http.connection import LINGER, Connection
 from router_plugins.mns.http.entrance import TURNED_AWAY, Door, Entrance, room
 from router_plugins.mns.http.limits import Limits
-from router_plugins.mns.http.parser import SLICE, Request, Route
+from router_plugins.mns.http.parser import SLICE, Route
+from router_plugins.mns.http.request import Request
 from router_plugins.mns.http.tls import listen_tls
 
 _BACKLOG = 1024
