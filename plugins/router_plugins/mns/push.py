@@ -24,10 +24,12 @@ from router import ConfigError, Count, Emit, Secret, Source
 from router.units import Duration, Size
 from router_plugins.mns.callers import Callers
 from router_plugins.mns.certificate import DOCUMENTED_URLS, Certificates, TrustedUrls, pinned_key
-from router_plugins.mns.complaints import Complaints
 from router_plugins.mns.eventbridge_target import EventBridge, EventBridgeJudge
+from router_plugins.mns.health import Health
 from router_plugins.mns.http import Answer, Front, Limits, Route, refusal
+from router_plugins.mns.http.sockets import open_sockets
 from router_plugins.mns.reception import Reception
+from router_plugins.mns.refusals import Refusals
 from router_plugins.mns.topics import WantedTopics
 from router_plugins.mns.verification import Judge, Judging, KeySource, Verdict
 from router_plugins.resolver import Connector
@@ -58,10 +60,13 @@ class MnsPush(Source, frozen=True, kw_only=True):
 
     parallel: ClassVar[bool] = True
 
-    listen: str
-    """`HOST:PORT`; `[::1]:8080` for IPv6, port 0 for any free one."""
+    listen: str | tuple[str, ...]
+    """`HOST:PORT`, or a list of several; `[::1]:8080` for IPv6, `[::]:8080` for both, port 0 for any free one."""
     path: Secret = Secret("/notifications")
     """The path of the endpoint that the topic pushes to. A secret in it keeps strangers out."""
+    health: str = ""
+    """A path that answers GET and HEAD with 200, for the checks of a balancer, and with 503 for some seconds after a
+    push could not be stored. It is neither counted nor logged; default: none."""
     topics: tuple[str, ...] = ()
     """Globs over `acs:mns:{region}:{owner}:topics/{name}`; empty: all.
 
@@ -104,19 +109,20 @@ class MnsPush(Source, frozen=True, kw_only=True):
 
     def check(self) -> None:
         """Refuse what cannot work: an address, a path, globs, prefixes, files that are none."""
-        _checked("listen", "like 0.0.0.0:8080", self._address)
+        _checked("listen", "like 0.0.0.0:8080, each once", self._addresses)
         _checked("topics", "like acs:mns:cn-hangzhou:*:topics/dm-*", lambda: WantedTopics(self.topics))
         _checked("allow", "like 47.90.0.0/16", lambda: Callers(self.allow, ()))
         _checked("trusted_proxies", "like 10.0.0.0/8", lambda: Callers((), self.trusted_proxies))
         _checked("certificate_urls", "like https://host/", lambda: TrustedUrls(self.certificate_urls))
         _checked("certificate", "a PEM file with an RSA certificate", self._pinned)
         _checked("tls", "two PEM files: certificate and key", self._ssl)
-        if not self.path.startswith("/") or not self.path.isascii() or set("?# ") & set(self.path):
+        if not _is_path(self.path):
             raise ConfigError("path", "is not a path", "like /notifications/SECRET: ASCII, without a query")
         if self.signed_path and (not self.signed_path.startswith("/") or set("?# ") & set(self.signed_path)):
             raise ConfigError("signed_path", "is not a path", "like /notifications, without a query")
         if self.eventbridge is not None:
             _check_eventbridge(self.eventbridge, self.path)
+        self._check_health()
         for field in _POSITIVE:
             if getattr(self, field) <= 0:
                 raise ConfigError(field, "must be more than 0")
@@ -128,7 +134,7 @@ class MnsPush(Source, frozen=True, kw_only=True):
     async def run_on(self, sockets: Sequence[socket], emit: Emit, ready: Callable[[], None], count: Count) -> None:
         """Take pushes from these sockets, or from one of its own, until cancelled."""
         async with self.serving(emit, count, sockets) as (host, port):
-            _log.info("listening for pushes", host=host, port=port, tls=self.tls is not None)
+            _log.info("listening for pushes", at=self.listen, host=host, port=port, tls=self.tls is not None)
             self._warn()
             ready()
             await anyio.sleep_forever()
@@ -138,18 +144,21 @@ class MnsPush(Source, frozen=True, kw_only=True):
         self, emit: Emit, count: Count, sockets: Sequence[socket] = ()
     ) -> AsyncGenerator[tuple[str, int]]:
         """Take pushes until the block ends; yield the address, with the real port."""
-        complain = Complaints(count, "push refused")
-        paths = [self.path] if self.eventbridge is None else [self.path, self.eventbridge.here]
+        paths = self._paths()
+        complain, health = Refusals(count, paths), Health(self.health)
         callers = Callers(self.allow, self.trusted_proxies)
-        front = Front(self._limits(), posts_to(*paths), complain, callers)
+        front = Front(self._limits(), posts_to(*paths, other=health.answer), count, callers, complain)
+        health.closing = front.is_closing
         async with aiohttp.ClientSession(connector=Connector(), cookie_jar=aiohttp.DummyCookieJar()) as session:
             certificates = Certificates(session)
             checked = callers if self.allow else None
-            reception = Reception(front, self._judge(certificates), certificates, emit, complain, checked)
+            reception = Reception(
+                front, self._judge(certificates), certificates, health.watched(emit), complain, checked
+            )
             front.check = reception.admit
             scope = anyio.CancelScope(shield=True)
             async with (
-                front.serve(*self._address(), self._ssl(), sockets) as address,
+                front.serve(*self._addresses()[0], self._ssl(), sockets or self._opened()) as address,
                 anyio.create_task_group() as tasks,
             ):
                 tasks.start_soon(reception.work, scope)
@@ -164,6 +173,17 @@ class MnsPush(Source, frozen=True, kw_only=True):
         connections, waiting = ceil(self.max_connections / processes), ceil(self.max_unanswered / processes)
         each = ceil(self.max_per_address / processes)
         return replace(self, max_connections=connections, max_unanswered=waiting, max_per_address=each)
+
+    def _paths(self) -> list[str]:
+        return [self.path] if self.eventbridge is None else [self.path, self.eventbridge.here]
+
+    def _check_health(self) -> None:
+        if self.health and (
+            not self.health.startswith("/") or not self.health.isascii() or set("?# ") & set(self.health)
+        ):
+            raise ConfigError("health", "is not a path", "like /health: ASCII, without a query")
+        if self.health and unquote_to_bytes(self.health) in {unquote_to_bytes(path) for path in self._paths()}:
+            raise ConfigError("health", "is also a path of pushes", "give it a path of its own")
 
     def _warn(self) -> None:
         if not self.verify:
@@ -193,11 +213,22 @@ class MnsPush(Source, frozen=True, kw_only=True):
             max_unanswered=self.max_unanswered,
         )
 
-    def _address(self) -> tuple[str, int]:
-        host, colon, port = self.listen.rpartition(":")
-        if not colon or not host or not port.isdecimal() or int(port) > 0xFFFF:  # noqa: PLR2004 - the last port
-            raise ValueError(f"{self.listen!r} is not HOST:PORT")
-        return host.removeprefix("[").removesuffix("]"), int(port)
+    def _addresses(self) -> Sequence[tuple[str, int]]:
+        several = (self.listen,) if isinstance(self.listen, str) else self.listen
+        found = [_address(one) for one in several]
+        if not found:
+            raise ValueError("there is no address")
+        again = next((a for i, a in enumerate(found) if a[1] and a in found[:i]), None)
+        if again is not None:
+            raise ValueError(f"{again[0]}:{again[1]} stands twice")
+        return found
+
+    def _opened(self) -> Sequence[socket]:
+        """Listen at several addresses, or at all of IPv6 and IPv4, which the front does not by itself."""
+        addresses = self._addresses()
+        if len(addresses) == 1 and addresses[0][0] != "::":
+            return ()
+        return open_sockets(addresses)
 
     def _pinned(self) -> RSAPublicKey | None:
         return pinned_key(self.certificate)
@@ -223,8 +254,11 @@ class _ByPath(NamedTuple):
         return judge.verdict(target, headers, body, now)
 
 
-def posts_to(*paths: str) -> Route:
-    """Return the route that wants POST to one of the paths, however escaped, with any query; in constant time."""
+def posts_to(*paths: str, other: Route | None = None) -> Route:
+    """Return the route that wants POST to one of the paths, however escaped, with any query; in constant time.
+
+    `other` is asked about what is none of them.
+    """
     wanted = [unquote_to_bytes(path) for path in paths]
     usual = {path.encode() for path in paths}
 
@@ -232,7 +266,7 @@ def posts_to(*paths: str) -> Route:
         if target not in usual:  # a hash, which says nothing of a path that is only like one of them
             asked = _path_of(target)
             if not any(hmac.compare_digest(asked, path) for path in wanted):
-                return refusal(HTTPStatus.NOT_FOUND, "nothing is here")
+                return (other and other(method, target)) or refusal(HTTPStatus.NOT_FOUND, "nothing is here")
         if method != b"POST":
             return refusal(HTTPStatus.METHOD_NOT_ALLOWED, "pushes are POST", allow="POST")
         return None
@@ -243,6 +277,17 @@ def posts_to(*paths: str) -> Route:
 def _path_of(target: bytes) -> bytes:
     path = target.partition(b"?")[0]
     return unquote_to_bytes(path) if b"%" in path else path
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isdecimal() or int(port) > 0xFFFF:  # noqa: PLR2004 - the last port
+        raise ValueError(f"{text!r} is not HOST:PORT")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _is_path(text: str) -> bool:
+    return text.startswith("/") and text.isascii() and not set("?# ") & set(text)
 
 
 def _check_eventbridge(eventbridge: EventBridge, path: str) -> None:

@@ -11,8 +11,8 @@ from anyio.abc import TaskGroup
 from router import Emit, Message, Retry
 from router_plugins.mns.callers import Callers
 from router_plugins.mns.certificate import Certificates
-from router_plugins.mns.complaints import Complaints
 from router_plugins.mns.http import Answer, Front, Request, accepted, refusal
+from router_plugins.mns.refusals import Refusals
 from router_plugins.mns.verification import Awaited, Judging, Refused, Verdict
 
 _MAX_FETCHES = 32
@@ -26,9 +26,6 @@ _ATTRIBUTES = (
 )
 
 
-_STRANGER = Refused("wrong_address", "pushes are not taken from this address")
-
-
 class Reception:
     """Works for one listener."""
 
@@ -38,7 +35,7 @@ class Reception:
         judge: Judging,
         certificates: Certificates,
         emit: Emit,
-        complain: Complaints,
+        complain: Refusals,
         callers: Callers | None = None,
     ) -> None:
         self._front = front
@@ -73,8 +70,8 @@ class Reception:
         return verdict is None
 
     def _verdict(self, request: Request) -> Verdict:
-        if self._callers is not None and not self._callers.admit(request.peer, _forwarded(request)):
-            return _STRANGER
+        if self._callers is not None and (objection := self._callers.objection(request.peer, _forwarded(request))):
+            return Refused("wrong_address", objection)
         return self._judge.verdict(request.target, request.headers, request.body, request.received)
 
     async def _hand_in(self, requests: Sequence[Request]) -> None:
@@ -83,7 +80,7 @@ class Reception:
             await self._emit([_message(request) for request in requests])
         except Retry as error:
             for request in requests:
-                self._complain("unavailable", reason=error.reason, detail=error.detail, peer=request.peer)
+                self._complain("unavailable", reason=error.reason, detail=error.detail, request=request)
             later = refusal(HTTPStatus.SERVICE_UNAVAILABLE, error.reason, retry_after=error.after or 1.0)
             self._front.answer(requests, later)
         else:
@@ -108,7 +105,7 @@ class Reception:
             self._front.admit(request)
 
     def _refusal(self, request: Request, refused: Refused) -> Answer:
-        self._complain(refused.kind, reason=refused.reason, peer=request.peer)
+        self._complain(refused.kind, reason=refused.reason, request=request)
         return refusal(refused.status, refused.reason, retry_after=refused.retry_after)
 
 

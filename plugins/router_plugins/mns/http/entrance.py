@@ -24,6 +24,11 @@ LEAST = 16
 log = structlog.get_logger(__name__)
 
 
+def plain_address(peer: str) -> str:
+    """Return an address as it is shown and counted: one of IPv4 that came over an IPv6 socket is the IPv4 one."""
+    return peer.removeprefix("::ffff:") if "." in peer else peer
+
+
 class Door(Protocol):
     """Says who may connect, by the address of the socket's other end."""
 

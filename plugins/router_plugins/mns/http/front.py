@@ -15,7 +15,7 @@ import anyio
 
 from router_plugins.mns.http.answers import Answer, refusal
 from router_plugins.mns.http.connection import LINGER, Connection
-from router_plugins.mns.http.entrance import TURNED_AWAY, Door, Entrance, room
+from router_plugins.mns.http.entrance import TURNED_AWAY, Door, Entrance, plain_address, room
 from router_plugins.mns.http.limits import Limits
 from router_plugins.mns.http.parser import SLICE, Route
 from router_plugins.mns.http.request import Request
@@ -28,6 +28,9 @@ COMPANY = 0.0002
 Check = Callable[[Request], bool]
 """Says whether a request may be taken; one that may not has its answer, or is put aside until `Front.admit`."""
 
+Tell = Callable[..., None]
+"""Is told of each refusal: its kind, and of the `request`, `peer` and `reason` by name what is known."""
+
 _COUNTED = {404: "unknown_path", 408: "slow_sender", 413: "too_large", 431: "too_large", 503: "overloaded"}
 """What a refusal counts as, by its status; all others are a `bad_request`."""
 
@@ -36,11 +39,18 @@ class Front:
     """Collects the requests of all connections until somebody takes them.
 
     `route` decides at once, from the request line, what is not wanted; `count` is told about everything that
-    is refused here: `bad_request`, `unknown_path`, `too_large`, `slow_sender`, `overloaded`,
-    `too_many_connections`, `too_many_of_address`, `wrong_address`, `bad_handshake`.
+    is refused here, or in its place `tell`, with details: `bad_request`, `unknown_path`, `too_large`, `slow_sender`,
+    `overloaded`, `too_many_connections`, `too_many_of_address`, `wrong_address`, `bad_handshake`.
     """
 
-    def __init__(self, limits: Limits, route: Route, count: Callable[[str], None], door: Door | None = None) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        route: Route,
+        count: Callable[[str], None],
+        door: Door | None = None,
+        tell: Tell | None = None,
+    ) -> None:
         self.limits = limits
         self.route = route
         self.held = 0
@@ -48,7 +58,7 @@ class Front:
         self.paused: set[Connection] = set()
         self.check: Check | None = None
         """Asked about each request that is complete."""
-        self._count = count
+        self._tell: Tell = tell or (lambda kind, **_: count(kind))
         self._entrance = Entrance(limits.max_per_address, door)
         self._connections: set[Connection] = set()
         self._expected: set[Connection] = set()
@@ -59,6 +69,10 @@ class Front:
         self._closing = False
         self._due: set[Connection] = set()
         """Connections that may still send a request, their last, while the front closes."""
+
+    def is_closing(self) -> bool:
+        """Say whether no more connections are accepted."""
+        return self._closing
 
     @property
     def crowded(self) -> bool:
@@ -172,10 +186,11 @@ class Front:
     def expect(self, connection: Connection, peer: str = "") -> bool:
         """Count a connection that is not ready yet; say whether there is room for it, if only to be told 503."""
         if len(self._connections) + len(self._expected) >= self.limits.max_connections + TURNED_AWAY:
-            self._count("too_many_connections")
+            self._tell("too_many_connections", peer=peer)
             return False
-        if reason := self._entrance.refuses(connection, peer):
-            self._count(reason)
+        connection.peer = peer = plain_address(peer)
+        if kind := self._entrance.refuses(connection, peer):
+            self._tell(kind, peer=peer)
             return False
         self._expected.add(connection)
         if self._closing:  # it was accepted in the moment of that
@@ -189,15 +204,15 @@ class Front:
             self._entrance.forget(connection)
             self._expect_no_more(connection)
             if not self._closing:
-                self._count("bad_handshake")
+                self._tell("bad_handshake", peer=connection.peer)
 
     def join(self, connection: Connection) -> Answer | None:
         """Take note of a new connection; return what to tell it where there are too many."""
         known = connection in self._expected
         self._expected.discard(connection)
         self._connections.add(connection)
-        if not known and (reason := self._entrance.refuses(connection, connection.peer)):
-            self._count(reason)
+        if not known and (kind := self._entrance.refuses(connection, connection.peer)):
+            self._tell(kind, peer=connection.peer)
             connection.abort()
             return None
         excess = len(self._connections) + len(self._expected) - self.limits.max_connections
@@ -205,7 +220,7 @@ class Front:
             if self._closing:  # it was accepted before
                 self._dismiss(connection)
             return None
-        self._count("too_many_connections")
+        self._tell("too_many_connections", peer=connection.peer)
         if excess > TURNED_AWAY:
             connection.abort()
         return refusal(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections", retry_after=1)
@@ -220,10 +235,11 @@ class Front:
 
     def arrive(self, request: Request) -> None:
         """Let a request wait to be taken if it passes the check; count it if it is refused already."""
-        if request.answer is not None:
-            self._count(_COUNTED.get(request.answer.status, "bad_request"))
-        else:
+        if request.answer is None:
             self._check(request)
+        elif reason := request.answer.reason:
+            kind = _COUNTED.get(request.answer.status, "bad_request")
+            self._tell(kind, reason=reason, request=request)
 
     def _check(self, request: Request) -> None:
         if self.check is None or self.check(request):
