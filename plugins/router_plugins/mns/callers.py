@@ -48,7 +48,7 @@ class Callers:
             while trusted := self._is_trusted(client):
                 if not hops:
                     break
-                client = _address(_HOP.sub(r"\1\2\3", hops.pop(), count=1))
+                client = _hop(hops.pop())
         except ValueError:
             return "X-Forwarded-For has a part that is no address" if peer else "the client is gone"
         if any(client in network for network in self._allowed):
@@ -61,6 +61,13 @@ class Callers:
 
     def _is_trusted(self, client: IPv4Address | IPv6Address) -> bool:
         return any(client in network for network in self._trusted)
+
+
+def _hop(text: str) -> IPv4Address | IPv6Address:
+    found = _HOP.fullmatch(text)
+    if found is None:
+        raise ValueError("no address")
+    return _address(next(filter(None, found.groups()), ""))
 
 
 def _address(text: str) -> IPv4Address | IPv6Address:

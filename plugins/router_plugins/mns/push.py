@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hmac
 import ssl
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from http import HTTPStatus
 from math import ceil
 from pathlib import Path
 from socket import socket
@@ -26,10 +24,11 @@ from router_plugins.mns.callers import Callers
 from router_plugins.mns.certificate import DOCUMENTED_URLS, Certificates, TrustedUrls, pinned_key
 from router_plugins.mns.eventbridge_target import EventBridge, EventBridgeJudge
 from router_plugins.mns.health import Health
-from router_plugins.mns.http import Answer, Front, Limits, Route, refusal
+from router_plugins.mns.http import Front, Limits
 from router_plugins.mns.http.sockets import open_sockets
 from router_plugins.mns.reception import Reception
 from router_plugins.mns.refusals import Refusals
+from router_plugins.mns.routes import is_path, path_of, posts_to
 from router_plugins.mns.topics import WantedTopics
 from router_plugins.mns.verification import Judge, Judging, KeySource, Verdict
 from router_plugins.resolver import Connector
@@ -55,7 +54,8 @@ class MnsPush(Source, frozen=True, kw_only=True):
     A push is taken if its signature, its Date, its body's MD5 and its topic are right; else it gets 403. Counts:
     `bad_signature`, `body_mismatch`, `stale`, `wrong_certificate_url`, `no_certificate`, `wrong_topic`,
     `wrong_address`, `wrong_token`, `unavailable`, and of the HTTP layer `bad_request`, `unknown_path`, `too_large`,
-    `slow_sender`, `overloaded`, `too_many_connections`, `too_many_of_address`, `bad_handshake`.
+    `slow_sender`, `overloaded`, `too_many_connections`, `too_many_of_address`, `bad_handshake`,
+    `bad_proxy_header`.
     """
 
     parallel: ClassVar[bool] = True
@@ -79,6 +79,9 @@ class MnsPush(Source, frozen=True, kw_only=True):
     a trusted proxy: then each request is judged."""
     trusted_proxies: tuple[str, ...] = ()
     """Networks of the proxies whose `X-Forwarded-For` is believed; of all others it is ignored."""
+    proxy_protocol: bool = False
+    """Whether connections begin with a PROXY header, version 1 or 2, that says whose they are: all of them, and from
+    `trusted_proxies` only. Then what is said of addresses here concerns those in the headers."""
     verify: bool = True
     """Whether signatures are checked. Turn it off only in a network where nobody else can reach the listener."""
     certificate: Path | None = None
@@ -116,13 +119,15 @@ class MnsPush(Source, frozen=True, kw_only=True):
         _checked("certificate_urls", "like https://host/", lambda: TrustedUrls(self.certificate_urls))
         _checked("certificate", "a PEM file with an RSA certificate", self._pinned)
         _checked("tls", "two PEM files: certificate and key", self._ssl)
-        if not _is_path(self.path):
+        if not is_path(self.path):
             raise ConfigError("path", "is not a path", "like /notifications/SECRET: ASCII, without a query")
         if self.signed_path and (not self.signed_path.startswith("/") or set("?# ") & set(self.signed_path)):
             raise ConfigError("signed_path", "is not a path", "like /notifications, without a query")
         if self.eventbridge is not None:
             _check_eventbridge(self.eventbridge, self.path)
         self._check_health()
+        if self.proxy_protocol and not self.trusted_proxies:
+            raise ConfigError("proxy_protocol", "nobody may connect", "name the proxy's networks in `trusted_proxies`")
         for field in _POSITIVE:
             if getattr(self, field) <= 0:
                 raise ConfigError(field, "must be more than 0")
@@ -147,7 +152,9 @@ class MnsPush(Source, frozen=True, kw_only=True):
         paths = self._paths()
         complain, health = Refusals(count, paths), Health(self.health)
         callers = Callers(self.allow, self.trusted_proxies)
-        front = Front(self._limits(), posts_to(*paths, other=health.answer), count, callers, complain)
+        front = Front(
+            self._limits(), posts_to(*paths, other=health.answer), count, callers, complain, proxied=self.proxy_protocol
+        )
         health.closing = front.is_closing
         async with aiohttp.ClientSession(connector=Connector(), cookie_jar=aiohttp.DummyCookieJar()) as session:
             certificates = Certificates(session)
@@ -250,33 +257,8 @@ class _ByPath(NamedTuple):
 
     def verdict(self, target: bytes, headers: Mapping[bytes, bytes], body: bytes, now: float) -> Verdict:
         """Let the one judge that the path belongs to."""
-        judge = self.other if _path_of(target) == self.path else self.usual
+        judge = self.other if path_of(target) == self.path else self.usual
         return judge.verdict(target, headers, body, now)
-
-
-def posts_to(*paths: str, other: Route | None = None) -> Route:
-    """Return the route that wants POST to one of the paths, however escaped, with any query; in constant time.
-
-    `other` is asked about what is none of them.
-    """
-    wanted = [unquote_to_bytes(path) for path in paths]
-    usual = {path.encode() for path in paths}
-
-    def route(method: bytes, target: bytes) -> Answer | None:
-        if target not in usual:  # a hash, which says nothing of a path that is only like one of them
-            asked = _path_of(target)
-            if not any(hmac.compare_digest(asked, path) for path in wanted):
-                return (other and other(method, target)) or refusal(HTTPStatus.NOT_FOUND, "nothing is here")
-        if method != b"POST":
-            return refusal(HTTPStatus.METHOD_NOT_ALLOWED, "pushes are POST", allow="POST")
-        return None
-
-    return route
-
-
-def _path_of(target: bytes) -> bytes:
-    path = target.partition(b"?")[0]
-    return unquote_to_bytes(path) if b"%" in path else path
 
 
 def _address(text: str) -> tuple[str, int]:
@@ -284,10 +266,6 @@ def _address(text: str) -> tuple[str, int]:
     if not colon or not host or not port.isdecimal() or int(port) > 0xFFFF:  # noqa: PLR2004 - the last port
         raise ValueError(f"{text!r} is not HOST:PORT")
     return host.removeprefix("[").removesuffix("]"), int(port)
-
-
-def _is_path(text: str) -> bool:
-    return text.startswith("/") and text.isascii() and not set("?# ") & set(text)
 
 
 def _check_eventbridge(eventbridge: EventBridge, path: str) -> None:

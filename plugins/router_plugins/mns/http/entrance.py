@@ -50,8 +50,13 @@ class Entrance:
         self._addresses: dict[Connection, str] = {}
         self._count: Counter[str] = Counter()
 
-    def refuses(self, connection: Connection, peer: str) -> str | None:
-        """Say what a connection from this address is refused as; else it is counted until it is forgotten."""
+    def refuses(self, connection: Connection, peer: str, *, proxied: bool = False) -> str | None:
+        """Say what a connection from this address is refused as; else it is counted until it is forgotten.
+
+        `proxied`: it is to be a trusted proxy's, which will say for whom it is.
+        """
+        if proxied:
+            return None if self._door is not None and self._door.is_proxy(peer) else "wrong_address"
         if self._door is not None and self._door.turns_away(peer):
             return "wrong_address"
         if not self._most or (self._door is not None and self._door.is_proxy(peer)):

@@ -50,9 +50,13 @@ class Front:
         count: Callable[[str], None],
         door: Door | None = None,
         tell: Tell | None = None,
+        *,
+        proxied: bool = False,
     ) -> None:
         self.limits = limits
         self.route = route
+        self.proxied = proxied
+        """Whether each connection begins with a PROXY header, and only trusted proxies may make any."""
         self.held = 0
         self.buffer = memoryview(bytearray(SLICE))
         self.paused: set[Connection] = set()
@@ -94,7 +98,7 @@ class Front:
         """
         loop = asyncio.get_running_loop()
         async with AsyncExitStack() as listening:
-            if ssl is None:
+            if ssl is None and not self.proxied:
                 servers = [await loop.create_server(self._connection, sock=one, backlog=_BACKLOG) for one in sockets]
                 servers = servers or [await loop.create_server(self._connection, host, port, backlog=_BACKLOG)]
                 address = servers[0].sockets[0].getsockname()[:2]
@@ -189,7 +193,7 @@ class Front:
             self._tell("too_many_connections", peer=peer)
             return False
         connection.peer = peer = plain_address(peer)
-        if kind := self._entrance.refuses(connection, peer):
+        if kind := self._entrance.refuses(connection, peer, proxied=self.proxied):
             self._tell(kind, peer=peer)
             return False
         self._expected.add(connection)
@@ -197,14 +201,22 @@ class Front:
             self._due.add(connection)
         return True
 
-    def give_up(self, connection: Connection) -> None:
-        """Expect it no longer: it has joined, or it never will."""
+    def introduce(self, connection: Connection, client: str) -> bool:
+        """Take note of whom a proxy speaks for, itself where that is empty; say whether that one may connect."""
+        connection.peer = client or connection.peer
+        kind = self._entrance.refuses(connection, connection.peer)
+        if kind is not None:
+            self.give_up(connection, kind)
+        return kind is None
+
+    def give_up(self, connection: Connection, kind: str = "bad_handshake", reason: str = "") -> None:
+        """Expect it no longer: it has joined, or it never will, for a reason."""
         if connection in self._expected:
             self._expected.discard(connection)
             self._entrance.forget(connection)
             self._expect_no_more(connection)
             if not self._closing:
-                self._tell("bad_handshake", peer=connection.peer)
+                self._tell(kind, peer=connection.peer, **({"reason": reason} if reason else {}))
 
     def join(self, connection: Connection) -> Answer | None:
         """Take note of a new connection; return what to tell it where there are too many."""

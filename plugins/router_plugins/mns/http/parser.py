@@ -26,7 +26,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from router_plugins.mns.http.answers import Answer, refusal
 from router_plugins.mns.http.limits import Limits, Problem, head_problem
 from router_plugins.mns.http.request import Request
-from router_plugins.mns.http.request_line import is_host, line_problem, origin_form
+from router_plugins.mns.http.request_line import asked, is_host, line_problem, origin_form
 
 OVERHEAD = 1024
 """Bytes that a waiting request is taken to need besides its own (its objects), for the limit on memory."""
@@ -126,7 +126,7 @@ class Parser:
         self._line = line if end < 0 else None
         problem = line_problem(line) if end >= 0 else None
         if problem is not None:
-            self._method, self._target = line.split()[:2]
+            self._method, self._target = asked(line)
         return problem
 
     def _feed(self, piece: bytes) -> bytes:
@@ -140,6 +140,8 @@ class Parser:
         except HttpParserError as error:
             if isinstance(error.__context__, _SeveralError):
                 return self._one_by_one(piece)
+            if self._began and not self._method and self._line is None:  # what was asked for, for the log
+                self._method, self._target = asked(piece.partition(b"\n")[0])
             self._break_off(error)
             return b""
         self._wire = 0 if self._began else self._wire + self._fed
@@ -292,9 +294,9 @@ class Parser:
         )
 
 
-class _SeveralError(Exception):
-    """Stops httptools where another message begins."""
-
-
 class _RefusedError(Exception):
     """Stops httptools in the middle of a message; the refusal is set already."""
+
+
+class _SeveralError(Exception):
+    """Stops httptools where another message begins."""

@@ -40,6 +40,12 @@ def line_problem(line: bytes) -> Problem | None:
     return HTTPStatus.BAD_REQUEST, "malformed request: HTTP/1.1 is spoken here"
 
 
+def asked(line: bytes) -> tuple[bytes, bytes]:
+    """Return method and target of a request line that may be malformed; empty ones where it has none."""
+    words = line.split()
+    return (words[0], words[1]) if len(words) > 1 and words[0].isalpha() else (b"", b"")
+
+
 def origin_form(target: bytes) -> bytes | None:
     """Return path and query of an absolute-form target (RFC 9112, 3.2.2), which is sent through proxies; else None.
 
