@@ -93,14 +93,13 @@ def variants(target: bytes, headers: Headers, body: bytes | None = None) -> Iter
     for change, other in _targets(target):
         yield Variant(change, other, headers)
     for kind in _types(headers.get(b"content-type", b"")):
-        was = f"`{kind.decode()}`" if kind else "not there"
+        was = f"`{_ascii(kind)}`" if kind else "not there"
         yield Variant(f"Content-Type was changed: signed was {was}", target, _with(headers, b"content-type", kind))
     for name in (b"date", b"content-md5", b"content-type"):
         yield from _doubled(name, target, headers)
     yield Variant("a proxy added x-mns-date", target, _with(headers, b"x-mns-date", b""))
     for name in [name for name in headers if name.startswith(b"x-mns-")]:
-        shown = name.decode("ascii", "backslashreplace")
-        yield Variant(f"{shown} was added on the way", target, _with(headers, name, b""))
+        yield Variant(f"{_ascii(name)} was added on the way", target, _with(headers, name, b""))
         yield from _doubled(name, target, headers)
     if body is not None:
         digest = hashlib.md5(body, usedforsecurity=False)
@@ -143,8 +142,12 @@ def _doubled(name: bytes, target: bytes, headers: Headers) -> Iterator[Variant]:
     half = len(parts) // 2
     if half and len(parts) % 2 == 0 and (name != b"date" or len(parts) > 2):  # noqa: PLR2004 - a Date has one itself
         for part in (parts[:half], parts[half:]):
-            shown = "there are two Dates" if name == b"date" else f"there are two {name.decode()}"
+            shown = "there are two Dates" if name == b"date" else f"there are two {_ascii(name)}"
             yield Variant(f"{shown}: a proxy added its own", target, _with(headers, name, b", ".join(part)))
+
+
+def _ascii(raw: bytes) -> str:
+    return raw.decode("ascii", "backslashreplace")
 
 
 def _with(headers: Headers, name: bytes, value: bytes) -> Headers:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from math import ceil
 from pathlib import Path
 from socket import socket
+from time import time
 from typing import Annotated, ClassVar, NamedTuple, Self
 from urllib.parse import unquote_to_bytes
 
@@ -21,8 +22,10 @@ from msgspec.structs import replace
 from router import ConfigError, Count, Emit, Secret, Source
 from router.units import Duration, Size
 from router_plugins.mns.callers import Callers
+from router_plugins.mns.captured import captured as read_captured
 from router_plugins.mns.certificate import DOCUMENTED_URLS, Certificates, TrustedUrls, pinned_key
 from router_plugins.mns.eventbridge_target import EventBridge, EventBridgeJudge
+from router_plugins.mns.examination import Examination
 from router_plugins.mns.health import Health
 from router_plugins.mns.http import Front, Limits
 from router_plugins.mns.http.sockets import open_sockets
@@ -174,6 +177,17 @@ class MnsPush(Source, frozen=True, kw_only=True):
                 finally:
                     scope.deadline = anyio.current_time() + GRACE
                     front.stop()
+
+    def examine(self, captured: bytes) -> tuple[bool, Sequence[str]]:
+        """Say how a captured push would be judged, and what a proxy changed; the certificate is the pinned one, if any.
+
+        Raises ValueError for what is no request.
+        """
+        topics = WantedTopics(self.topics) if self.topics else None
+        path, signed_path, trusted = unquote_to_bytes(self.path), self.signed_path.encode(), self.certificate_urls
+        judge = Examination(path, signed_path, self._pinned(), TrustedUrls(trusted), topics, self.max_age)
+        found = list(judge.findings(read_captured(captured), time()))
+        return not any(each.bad for each in found), [each.text for each in found]
 
     def divided(self, processes: int) -> Self:
         """Let each process have its part of the connections, and of what may wait."""

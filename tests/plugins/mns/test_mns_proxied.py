@@ -185,6 +185,21 @@ async def test_a_header_that_does_not_come_has_a_deadline() -> None:
 
 
 @pytest.mark.anyio
+async def test_a_connection_that_says_nothing_is_a_check_by_a_balancer() -> None:
+    counted: list[str] = []
+    async with source(**BEHIND).serving(Recorder(), counted.append) as (_, port):
+        for _ in range(3):
+            async with connected(port) as client:
+                client.writer.write_eof()
+                assert await is_cut_off(client)
+        async with connected(port) as client:
+            client.writer.write(b"PROXY")
+            client.writer.write_eof()
+            assert await is_cut_off(client)
+    assert counted == ["bad_handshake"]
+
+
+@pytest.mark.anyio
 async def test_the_header_comes_before_the_handshake(tmp_path: Path) -> None:
     authority, trusting = trustme.CA(), ssl.create_default_context()
     authority.configure_trust(trusting)

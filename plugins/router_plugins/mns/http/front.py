@@ -210,12 +210,12 @@ class Front:
         return kind is None
 
     def give_up(self, connection: Connection, kind: str = "bad_handshake", reason: str = "") -> None:
-        """Expect it no longer: it has joined, or it never will, for a reason."""
+        """Expect it no longer: it has joined, or it never will, for a reason; an empty kind is no refusal."""
         if connection in self._expected:
             self._expected.discard(connection)
             self._entrance.forget(connection)
             self._expect_no_more(connection)
-            if not self._closing:
+            if kind and not self._closing:
                 self._tell(kind, peer=connection.peer, **({"reason": reason} if reason else {}))
 
     def join(self, connection: Connection) -> Answer | None:

@@ -94,7 +94,7 @@ def _text(address: IPv4Address | IPv6Address) -> str:
 async def read_client(connected: socket.socket) -> str:
     """Read the header, and no byte more, from a socket that does not block; return the client's address.
 
-    Empty where the header says none. Raises ValueError for what is no header, OSError where the client is gone.
+    Empty where the header says none. Raises ValueError for what is no header, EOFError where nothing came at all, OSError where the client is gone.
     """
     header = b""
     while more := needed(header):
@@ -104,6 +104,6 @@ async def read_client(connected: socket.socket) -> str:
             await anyio.wait_readable(connected)
             continue
         if not part:
-            raise ConnectionResetError
+            raise ConnectionResetError if header else EOFError
         header += part
     return client_of(header)

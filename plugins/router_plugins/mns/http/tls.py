@@ -122,6 +122,8 @@ async def _is_introduced(front: Front, client: socket.socket, connection: Connec
             return front.introduce(connection, await read_client(client))
     except TimeoutError:
         front.give_up(connection, "bad_proxy_header", "the PROXY header took too long")
+    except EOFError:
+        front.give_up(connection, "")  # a balancer looks whether there is anybody
     except ConnectionError:
         front.give_up(connection)
     except ValueError as error:
