@@ -94,7 +94,8 @@ def _text(address: IPv4Address | IPv6Address) -> str:
 async def read_client(connected: socket.socket) -> str:
     """Read the header, and no byte more, from a socket that does not block; return the client's address.
 
-    Empty where the header says none. Raises ValueError for what is no header, EOFError where nothing came at all, OSError where the client is gone.
+    It is empty where the header says none. Raises ValueError for what is no header, EOFError where nothing
+    came at all, OSError where the client is gone.
     """
     header = b""
     while more := needed(header):
