@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Collection, Iterable, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import cast
 
 from router.errors import RouterError
 
@@ -64,7 +65,7 @@ def addresses(listen: object) -> Sequence[str]:
     """Return the addresses of an option that is one or several; none where it is neither."""
     if isinstance(listen, str):
         return (listen,) if listen else ()
-    return tuple(map(str, listen)) if isinstance(listen, tuple | list) else ()
+    return tuple(map(str, cast("Sequence[object]", listen))) if isinstance(listen, tuple | list) else ()
 
 
 def single_family(address: str, all_of_them: Iterable[str]) -> bool:

@@ -96,7 +96,7 @@ class MnsPush(Source, frozen=True, kw_only=True):
     max_body: Size = 256 * 1024
     """Bytes of a body: MNS's limit of 64 KiB for a message, and what an envelope adds."""
     header_timeout: Duration = 10.0
-    """Seconds that a request's headers may take to arrive, and before them a TLS handshake."""
+    """Seconds that a request's headers may take to arrive, and before them a PROXY header and a TLS handshake, each."""
     body_timeout: Duration = 10.0
     """Seconds that a request's body may take to arrive."""
     idle_timeout: Duration = 75.0

@@ -42,7 +42,9 @@ class Refusals:
 
     def _is_secret(self, part: bytes) -> bool:
         part = unquote_to_bytes(part).lower()
-        return any(own in part or (len(part) >= _LEAST and part in own) for own in self._ours)
+        if len(part) < _LEAST:
+            return part in self._ours
+        return any(part in own or (len(own) >= _LEAST and own in part) for own in self._ours)
 
 
 def _text(raw: bytes) -> str:

@@ -52,7 +52,8 @@ class KeySource(NamedTuple):
         if self.pinned is not None:
             return self.pinned
         if url is None or url not in self.trusted:
-            return Refused("wrong_certificate_url", f"{header} is missing or not one of the allowed")
+            problem = "missing, or no URL in base64" if url is None else "not one of `certificate_urls`"
+            return Refused("wrong_certificate_url", f"{header} is {problem}")
         known = self.certificates.known(url)
         if isinstance(known, str):
             reason = "the certificate cannot be fetched now"

@@ -21,6 +21,7 @@ from router import ConfigError, Retry, Secret
 from router_plugins.mns.callers import Callers
 from router_plugins.mns.http.proxied import client_of, needed
 from router_plugins.mns.push import MnsPush, Tls
+from router_plugins.mns.refusals import Refusals
 
 V2 = b"\r\n\r\n\x00\r\nQUIT\n"
 
@@ -342,6 +343,25 @@ async def test_each_reason_is_logged_though_they_are_of_one_kind() -> None:
             for request in CHANGED.values():
                 assert await client.to(request, request) == [403, 403]
     assert len([line for line in lines if line["event"] == "push refused"]) == len(CHANGED)
+
+
+@pytest.mark.parametrize(
+    ("ours", "asked", "shown"),
+    [
+        ("/n", b"/notifications/n", "/notifications/***"),
+        ("/notifications", b"/notifications/x?secret=1", "/notifications/x"),
+        ("/hook/s3cr3t", b"/api/hook/s3cr3t", "/api/***/***"),
+        ("/hook/s3cr3t", b"/hook/s3cr3t.php", "/***/***"),
+        ("/hook/s%33cr3t", b"/S3cr3t", "/***"),
+        ("/hook/s3cr3t", b"/cr3t", "/***"),
+        ("/hook/s3cr3t", b"https://u:p@x:1/y", "/y"),
+        ("/hook/s3cr3t", b"/\x1b[31m", "/\x1b[31m"),
+        ("/hook/s3cr3t", b"/" + b"x" * 500, "/" + "x" * 199),
+        ("/hook/s3cr3t", b"", ""),
+    ],
+)
+def test_of_a_path_all_is_shown_but_what_is_ours(ours: str, asked: bytes, shown: str) -> None:
+    assert Refusals(lambda _: None, [ours]).shown(asked).replace("\x1b", "\\x1b") == shown.replace("\x1b", "\\x1b")
 
 
 @pytest.mark.anyio

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, cast
 
 from router_plugins.mns.http.answers import CONTINUE, without_content
 from router_plugins.mns.http.entrance import plain_address
-from router_plugins.mns.http.parser import Parser, Phase
-from router_plugins.mns.http.request import Request
+from router_plugins.mns.http.parser import Parser
+from router_plugins.mns.http.request import Phase, Request
 
 if TYPE_CHECKING:
     from router_plugins.mns.http.front import Front

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
@@ -21,12 +21,20 @@ TURNED_AWAY = 64
 LEAST = 16
 """Connections that a listener has room for, however few descriptors there are."""
 
+Tell = Callable[..., None]
+"""Is told of each refusal: its kind, and of the `request`, `peer` and `reason` by name what is known."""
+
 log = structlog.get_logger(__name__)
 
 
 def plain_address(peer: str) -> str:
     """Return an address as it is shown and counted: one of IPv4 that came over an IPv6 socket is the IPv4 one."""
     return peer.removeprefix("::ffff:") if "." in peer else peer
+
+
+def only_count(count: Callable[[str], None], kind: str, **_details: object) -> None:
+    """Be told of a refusal, and count it."""
+    count(kind)
 
 
 class Door(Protocol):

@@ -15,7 +15,7 @@ import anyio
 
 from router_plugins.mns.http.answers import Answer, refusal
 from router_plugins.mns.http.connection import LINGER, Connection
-from router_plugins.mns.http.entrance import TURNED_AWAY, Door, Entrance, plain_address, room
+from router_plugins.mns.http.entrance import TURNED_AWAY, Door, Entrance, Tell, only_count, plain_address, room
 from router_plugins.mns.http.limits import Limits
 from router_plugins.mns.http.parser import SLICE, Route
 from router_plugins.mns.http.request import Request
@@ -27,9 +27,6 @@ COMPANY = 0.0002
 
 Check = Callable[[Request], bool]
 """Says whether a request may be taken; one that may not has its answer, or is put aside until `Front.admit`."""
-
-Tell = Callable[..., None]
-"""Is told of each refusal: its kind, and of the `request`, `peer` and `reason` by name what is known."""
 
 _COUNTED = {404: "unknown_path", 408: "slow_sender", 413: "too_large", 431: "too_large", 503: "overloaded"}
 """What a refusal counts as, by its status; all others are a `bad_request`."""
@@ -62,7 +59,7 @@ class Front:
         self.paused: set[Connection] = set()
         self.check: Check | None = None
         """Asked about each request that is complete."""
-        self._tell: Tell = tell or (lambda kind, **_: count(kind))
+        self._tell: Tell = tell or partial(only_count, count)
         self._entrance = Entrance(limits.max_per_address, door)
         self._connections: set[Connection] = set()
         self._expected: set[Connection] = set()

@@ -18,14 +18,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from enum import Enum, auto
 from http import HTTPStatus
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from router_plugins.mns.http.answers import Answer, refusal
 from router_plugins.mns.http.limits import Limits, Problem, head_problem
-from router_plugins.mns.http.request import Request
+from router_plugins.mns.http.request import Phase, Request
 from router_plugins.mns.http.request_line import asked, is_host, line_problem, origin_form
 
 OVERHEAD = 1024
@@ -36,17 +35,11 @@ SLICE = 16 * 1024
 
 _NEWLINE = b"\r\n"
 _USUAL = b" HTTP/1.1\r"
+_LENGTH = len(_USUAL)
+_SLASH = ord("/")
 
 Route = Callable[[bytes, bytes], Answer | None]
 """(method, target) -> the refusal, or None where the request is wanted."""
-
-
-class Phase(Enum):
-    """Where in a message the last byte was."""
-
-    IDLE = auto()
-    HEAD = auto()
-    BODY = auto()
 
 
 _IDLE, _HEAD, _BODY = Phase  # as names of the module they are found faster than as attributes of an enum
@@ -65,6 +58,8 @@ class Parser:
         self._complete: list[Request] = []
         self._version = ""
         self._method = b""
+        self._host = b""
+        """The last one that was looked at: it is the same on a connection."""
         self._line: bytes | None = None
         """What came of a request line that is not complete."""
         self._several = False
@@ -94,7 +89,7 @@ class Parser:
         """Return the requests that `data` completes, in order."""
         rest = bytes(data)
         while rest and not self.over:
-            if self.phase is not _IDLE or self._several or not rest.startswith(_USUAL, rest.find(b"\n") - len(_USUAL)):
+            if self._several or self.phase is not _IDLE or not rest.startswith(_USUAL, rest.find(b"\n") - _LENGTH):
                 piece, rest = self._piece(rest)
                 if (self.phase is _IDLE or self._line is not None) and (problem := self._first_line(piece)):
                     self._complete.append(self.refuse(*problem))
@@ -102,7 +97,8 @@ class Parser:
                 rest = self._feed(piece) + rest
             else:  # nearly all that comes is one request, and no more
                 rest = self._feed(rest)
-        self._several = False
+        if self._several:
+            self._several = False
         complete, self._complete = self._complete, []
         return complete
 
@@ -248,7 +244,7 @@ class Parser:
         version = self._version = self._http.get_http_version()
         self._method = self._http.get_method()
         problem = head_problem(version, self._target, headers, self._repeated, most, self._limits)
-        if problem is None and not (self._target.startswith(b"/") and is_host(headers.get(b"host", b""))):
+        if problem is None and (self._target[0] != _SLASH or headers.get(b"host") != self._host):
             problem = self._names_problem(headers.get(b"host", b""))
         if problem is not None:
             self._refusal = refusal(*problem)
@@ -263,6 +259,7 @@ class Parser:
         """Look at whom it is for, by its Host and by a target that is a whole URL, of which the path is kept."""
         if not is_host(host):
             return HTTPStatus.BAD_REQUEST, "Host is no host"
+        self._host = host
         if self._target.startswith(b"/") or self._target == b"*" or self._method == b"CONNECT":
             return None
         target = origin_form(self._target)

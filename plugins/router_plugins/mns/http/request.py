@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -10,6 +11,14 @@ from router_plugins.mns.http.answers import Answer
 
 if TYPE_CHECKING:
     from router_plugins.mns.http.connection import Connection
+
+
+class Phase(Enum):
+    """Where in a message the last byte was."""
+
+    IDLE = auto()
+    HEAD = auto()
+    BODY = auto()
 
 
 class Request(msgspec.Struct, eq=False):
