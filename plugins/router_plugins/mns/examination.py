@@ -12,6 +12,7 @@ from router_plugins.mns.captured import Captured
 from router_plugins.mns.certificate import TrustedUrls
 from router_plugins.mns.diagnosis import Variant, date_problem, signature_problem, signed_digest, variants
 from router_plugins.mns.genuine import is_genuine, signed_text
+from router_plugins.mns.http.request_line import origin_form
 from router_plugins.mns.routes import path_of
 from router_plugins.mns.signing import body_matches
 from router_plugins.mns.topics import WantedTopics, topic_of
@@ -42,7 +43,11 @@ class Examination(NamedTuple):
     def findings(self, push: Captured, now: float) -> Iterator[Finding]:
         """Yield what is found, in the order in which a listener looks; `now` is in Unix seconds."""
         headers = push.joined()
+        push = push._replace(target=origin_form(push.target) or push.target)
         yield from (Finding(f"file            {_shown(note.encode())}") for note in push.notes)
+        if any(name.startswith(b"x-eventbridge-") for name in headers):
+            yield Finding("a push of EventBridge, which signs in another way: it is not examined here", bad=True)
+            return
         target = self._target(push.target)
         yield from self._place(push, target)
         yield from _headers(push, headers)

@@ -53,6 +53,15 @@ def test_a_capture_with_other_line_ends_or_noise_is_read() -> None:
     assert examined(chunked)[0]
 
 
+def test_a_whole_url_as_target_is_read_as_the_listener_does() -> None:
+    assert examined(push().replace(b"/notifications", b"http://router.example:80/notifications", 1))[0]
+
+
+def test_of_another_kind_of_push_it_says_that_it_is_not_examined() -> None:
+    taken, said = examined(push(unsigned={"x-eventbridge-signature-version": "1.0"}))
+    assert (taken, "EventBridge" in said) == (False, True)
+
+
 TYPE = b"text/plain;charset=utf-8"
 FOUND = {
     "a proxy put 1 part(s) in front of the path": (push().replace(b"/notif", b"/api/notif", 1), "/api/notifications"),
