@@ -84,7 +84,8 @@ class Source(Plugin, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Takes messages in.
 
     One that is `parallel` may run in several processes at once, the fronts: each does `run_on` with what `divided`
-    gives. If it listens, its address (HOST:PORT) is its field `listen`, and it is given sockets of it, there or here.
+    gives. If it listens, its address (HOST:PORT), or several, is its field `listen`, and it is given sockets of it,
+    there or here.
     """
 
     parallel: ClassVar[bool] = False
@@ -109,6 +110,13 @@ class Source(Plugin, frozen=True, kw_only=True, forbid_unknown_fields=True):
         They are its own, to close; the daemon has copies, so that no client is refused while a source is exchanged.
         """
         await self.run(emit, ready, count)
+
+    def examine(self, captured: bytes) -> tuple[bool, Sequence[str]]:
+        """Say whether a captured request would be taken, and in lines why, without any network: for `router doctor`.
+
+        Raises ValueError for what is no request, `NotImplementedError` where there is nothing to examine.
+        """
+        raise NotImplementedError
 
     def divided(self, processes: int) -> Self:  # noqa: ARG002
         """Return what each of so many processes runs: limits that are meant for all of them, divided."""

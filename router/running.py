@@ -24,7 +24,7 @@ from router.intake import Intake
 from router.journal import Partition, Progress
 from router.journal.replay import Replay
 from router.last_error import LastError
-from router.listeners import Listener
+from router.listeners import Listener, Listeners
 from router.match import ALWAYS, Routes, parse
 from router.plugin import Decoder, Emit, Ready, Source
 from router.rerun import Past
@@ -169,7 +169,7 @@ class Subscriber:
 class Supplier:
     """A source that runs, here or as a crew of fronts, and what is known of it; `listener` is where it listens."""
 
-    def __init__(self, name: str, source: Source, crew: Crew | None, listener: Listener | None) -> None:
+    def __init__(self, name: str, source: Source, crew: Crew | None, listener: Listener | Listeners | None) -> None:
         self.name = name
         self.source = source
         self.crew = crew

@@ -15,7 +15,7 @@ from router.config.plugins import drop_ins
 from router.fronts.crew import FRONT, Command, Crew
 from router.fronts.wire import VERSION, Hello, Wire
 from router.intake import Intake
-from router.listeners import Listener
+from router.listeners import Listener, Listeners, addresses, single_family
 from router.plugin import Decoder, Source
 from router.running import Supplier
 
@@ -28,7 +28,7 @@ class Supply:
         self._intake = intake
         self._tasks = tasks
         self._front = front
-        self._listeners: dict[str, Listener] = {}
+        self._listeners: dict[str, Sequence[Listener]] = {}
         self._opened: Sequence[Listener] = ()
         """What was opened for a config that is to come."""
 
@@ -38,7 +38,7 @@ class Supply:
         What listens already goes on, until `start`.
         """
         listeners = self._assigned(config.sources)
-        self._opened = [one for one in listeners.values() if one not in self._listeners.values()]
+        self._opened = sorted(_all(listeners) - _all(self._listeners), key=lambda one: one.address)
         try:
             for one in self._opened:
                 await to_thread.run_sync(one.sockets, 1, 1)
@@ -55,29 +55,31 @@ class Supply:
     def start(self, config: Config, *, must_start: bool) -> None:
         """Run the sources of the config that do not run yet; they accept from the sockets that there were before."""
         listeners = self._assigned(config.sources)
-        for one in {*self._listeners.values(), *self._opened} - {*listeners.values()}:
+        for one in (_all(self._listeners) | {*self._opened}) - _all(listeners):
             one.close()  # where no source listens any more
         self._listeners, self._opened = listeners, []
         for name, source in config.sources.items():
             if name not in self.suppliers:
-                listener = listeners.get(name)
+                listener = Listeners(listeners[name]) if listeners.get(name) else None
                 crew = self._crew(name, source, config.decoder, listener) if source.workers else None
                 supplier = self.suppliers[name] = Supplier(name, source, crew, listener)
                 self._tasks.start_soon(partial(supplier.run, self._intake, must_start=must_start), name=name)
 
-    def _assigned(self, sources: Mapping[str, Source]) -> dict[str, Listener]:
-        """Say from where each source accepts that takes sockets: if any listens at its address, from that one."""
-        wanted = {name: address for name, source in sources.items() if (address := _address(source))}
-        own = {n: one for n, one in self._listeners.items() if wanted.get(n) == one.address}
-        free = [*(one for n, one in self._listeners.items() if n not in own), *self._opened]
-        ports = {one.port for one in self._listeners.values()}
-        for name, address in wanted.items():
-            if name not in own:
-                found = next((one for one in free if one.address == address), None)
-                if found:
-                    free.remove(found)
-                own[name] = found or Listener(address, ours=ports)
-        return own
+    def _assigned(self, sources: Mapping[str, Source]) -> dict[str, Sequence[Listener]]:
+        """Say from where each source accepts that takes sockets: where any listens at its address, from that one."""
+        wanted = {name: found for name, source in sources.items() if (found := _addresses(source))}
+        every = [address for several in wanted.values() for address in several]
+        kept = {(name, one.address, one.alone): one for name, several in self._listeners.items() for one in several}
+        own = {(name, a): kept.get((name, a, single_family(a, every))) for name in wanted for a in wanted[name]}
+        free = [*_all(self._listeners) - {*own.values()}, *self._opened]
+        ports = {one.port for one in _all(self._listeners)}
+        for name, address in [key for key, one in own.items() if one is None]:
+            alone = single_family(address, every)
+            there = next((one for one in free if (one.address, one.alone) == (address, alone)), None)
+            if there:
+                free.remove(there)
+            own[name, address] = there or Listener(address, ours=ports, alone=alone)
+        return {name: [one for a in several if (one := own[name, a])] for name, several in wanted.items()}
 
     async def stop(self, names: Sequence[str]) -> None:
         """Stop sources and take them out; what they have in hand is answered, or left to come again."""
@@ -87,17 +89,21 @@ class Supply:
 
     async def end(self) -> None:
         """Stop them all; they end what they have in hand, and nobody else comes."""
-        for one in self._listeners.values():
+        for one in _all(self._listeners):
             one.close()
         self._listeners = {}
         await self.stop(list(self.suppliers))
 
-    def _crew(self, name: str, source: Source, decoder: Decoder, listener: Listener | None) -> Crew:
+    def _crew(self, name: str, source: Source, decoder: Decoder, listener: Listeners | None) -> Crew:
         plugins = source.divided(source.workers), decoder
         hello = Hello(VERSION, name, 0, (), drop_ins(plugins), pickle.dumps(plugins))
         return Crew(hello, Wire(decoder, name), source.workers, self._front, listener)
 
 
-def _address(source: Source) -> str:
-    """Return where a source listens that takes sockets; empty for others."""
-    return str(getattr(source, "listen", "")) if source.parallel else ""
+def _all(listeners: Mapping[str, Sequence[Listener]]) -> set[Listener]:
+    return {one for several in listeners.values() for one in several}
+
+
+def _addresses(source: Source) -> Sequence[str]:
+    """Return where a source listens that takes sockets; none for others."""
+    return tuple(dict.fromkeys(addresses(getattr(source, "listen", "")))) if source.parallel else ()

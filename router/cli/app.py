@@ -11,7 +11,7 @@ from importlib.metadata import entry_points
 
 import typer
 
-from router.cli import control, dead, decode, explain, inspect, journal, replay, run, trial
+from router.cli import control, dead, decode, doctor, explain, inspect, journal, replay, run, trial
 from router.cli.endings import BAD_CONFIG, FAILED, leaves
 from router.cli.logs import configure, secure_streams
 from router.config import BadConfig
@@ -32,6 +32,7 @@ OURS: dict[str, Callable[..., None] | typer.Typer] = {
     "verify": inspect.verify,
     "journal": journal.journal,
     "decode": decode.decode,
+    "doctor": doctor.doctor,
 }
 
 

@@ -13,10 +13,9 @@ from typing import Any
 from router.config.model import Admin
 from router.config.problem import Problems
 from router.hint import nearest
+from router.listeners import addresses, clash
 from router.match import Path, Vocabulary
 from router.plugin import Source
-
-_WILDCARDS = frozenset({"", "*", "0.0.0.0", "[::]", "::"})  # noqa: S104 - only compared with
 
 
 def check_departments(names: list[str], built: Mapping[Path, Any], problems: Problems) -> None:
@@ -41,12 +40,12 @@ def check_departments(names: list[str], built: Mapping[Path, Any], problems: Pro
 
 def check_listeners(built: Mapping[Path, Any], problems: Problems) -> None:
     """Refuse two listeners on one address; port 0 is any free port."""
-    listeners: dict[Path, str] = {("admin",): built.get(("admin",), Admin()).listen}
+    listeners: list[tuple[Path, str]] = [(("admin",), built.get(("admin",), Admin()).listen)]
     for path, value in built.items():
-        if len(path) == 2 and path[0] == "sources" and isinstance(listen := getattr(value, "listen", None), str):  # noqa: PLR2004
-            listeners[path] = listen
-    for (first, one), (second, other) in combinations(listeners.items(), 2):
-        if _same(one, other):
+        if len(path) == 2 and path[0] == "sources":  # noqa: PLR2004
+            listeners += [(path, one) for one in addresses(getattr(value, "listen", None))]
+    for (first, one), (second, other) in combinations(listeners, 2):
+        if clash(one, other):
             problem = f"{'.'.join(map(str, first))} listens on `{one}` already"
             problems.add((*second, "listen"), problem, "each needs a port of its own")
 
@@ -122,11 +121,3 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _same(one: str, other: str) -> bool:
-    host, _, port = one.rpartition(":")
-    other_host, _, other_port = other.rpartition(":")
-    if port != other_port or port == "0":
-        return False
-    return host == other_host or host in _WILDCARDS or other_host in _WILDCARDS

@@ -31,7 +31,7 @@ from router.fronts.exchange import Exchange, Store
 from router.fronts.link import Link
 from router.fronts.wire import Hello, Stop, Wire, say
 from router.last_error import LastError
-from router.listeners import Listener
+from router.listeners import Listener, Listeners
 from router.plugin import Ready
 
 Command: TypeAlias = Sequence[str]
@@ -72,7 +72,9 @@ class Member:
 class Crew:
     """The fronts of one source; `hello` says what they run, `listener` where the source listens, if it does."""
 
-    def __init__(self, hello: Hello, wire: Wire, size: int, command: Command, listener: Listener | None) -> None:
+    def __init__(
+        self, hello: Hello, wire: Wire, size: int, command: Command, listener: Listener | Listeners | None
+    ) -> None:
         self.members = [Member(number) for number in range(1, size + 1)]
         self._error: LastError | None = None
         self._ready_since = math.inf

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+
+_HOP = re.compile(r'"?(?:\[([^\]]*)\](?::[0-9]{1,5})?|([0-9.]+):[0-9]{1,5}|([^"]*))"?')
+"""An address as proxies write it: alone, in brackets, with a port (AWS, Azure, Alibaba Cloud), in quotes."""
 
 
 class Callers:
@@ -26,22 +30,44 @@ class Callers:
             client = _address(peer)
         except ValueError:
             return False
-        return any(client in network for network in self._trusted)
+        return self._is_trusted(client)
 
     def admit(self, peer: str, forwarded: str) -> bool:
-        """Say whether the client is allowed: the nearest address that is no trusted proxy's.
+        """Say whether the client is allowed: the nearest address that is no trusted proxy's."""
+        return not self.objection(peer, forwarded)
+
+    def objection(self, peer: str, forwarded: str) -> str:
+        """Say why the client is not allowed; empty if it is.
 
         `peer` is the socket's, `forwarded` the value of `X-Forwarded-For`, whose last address is the nearest. What a
-        trusted proxy passed on that is no address is refused.
+        trusted proxy passed on that is no address is refused; empty parts of the list are none (RFC 9110, 5.6.1).
         """
-        hops = [hop.strip() for hop in forwarded.split(",")] if forwarded else []
+        hops = [hop for part in forwarded.split(",") if (hop := part.strip())]
         try:
             client = _address(peer)
-            while hops and any(client in network for network in self._trusted):
-                client = _address(hops.pop())
+            while trusted := self._is_trusted(client):
+                if not hops:
+                    break
+                client = _hop(hops.pop())
         except ValueError:
-            return False
-        return any(client in network for network in self._allowed)
+            return "X-Forwarded-For has a part that is no address" if peer else "the client is gone"
+        if any(client in network for network in self._allowed):
+            return ""
+        if not trusted:
+            return "pushes are not taken from this address"
+        if forwarded:
+            return "X-Forwarded-For names trusted proxies only"
+        return "a trusted proxy does not say whose request it is: there is no X-Forwarded-For"
+
+    def _is_trusted(self, client: IPv4Address | IPv6Address) -> bool:
+        return any(client in network for network in self._trusted)
+
+
+def _hop(text: str) -> IPv4Address | IPv6Address:
+    found = _HOP.fullmatch(text)
+    if found is None:
+        raise ValueError("no address")
+    return _address(next(filter(None, found.groups()), ""))
 
 
 def _address(text: str) -> IPv4Address | IPv6Address:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hmac
 import ssl
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from http import HTTPStatus
 from math import ceil
 from socket import socket
+from time import time
 from typing import Annotated, ClassVar, NamedTuple, Self
 from urllib.parse import unquote_to_bytes
 
@@ -22,11 +21,16 @@ from msgspec.structs import replace
 from router import ConfigError, Count, Emit, PemFile, Secret, Source
 from router.units import Duration, Size
 from router_plugins.mns.callers import Callers
+from router_plugins.mns.captured import captured as read_captured
 from router_plugins.mns.certificate import DOCUMENTED_URLS, Certificates, TrustedUrls, pinned_key
-from router_plugins.mns.complaints import Complaints
 from router_plugins.mns.eventbridge_target import EventBridge, EventBridgeJudge
-from router_plugins.mns.http import Answer, Front, Limits, Route, refusal
+from router_plugins.mns.examination import Examination
+from router_plugins.mns.health import Health
+from router_plugins.mns.http import Front, Limits
+from router_plugins.mns.http.sockets import open_sockets
 from router_plugins.mns.reception import Reception
+from router_plugins.mns.refusals import Refusals
+from router_plugins.mns.routes import is_path, path_of, posts_to
 from router_plugins.mns.topics import WantedTopics
 from router_plugins.mns.verification import Judge, Judging, KeySource, Verdict
 from router_plugins.resolver import Connector
@@ -57,15 +61,19 @@ class MnsPush(Source, frozen=True, kw_only=True):
     A push is taken if its signature, its Date, its body's MD5 and its topic are right; else it gets 403. Counts:
     `bad_signature`, `body_mismatch`, `stale`, `wrong_certificate_url`, `no_certificate`, `wrong_topic`,
     `wrong_address`, `wrong_token`, `unavailable`, and of the HTTP layer `bad_request`, `unknown_path`, `too_large`,
-    `slow_sender`, `overloaded`, `too_many_connections`, `too_many_of_address`, `bad_handshake`.
+    `slow_sender`, `overloaded`, `too_many_connections`, `too_many_of_address`, `bad_handshake`,
+    `bad_proxy_header`.
     """
 
     parallel: ClassVar[bool] = True
 
-    listen: str
-    """`HOST:PORT`; `[::1]:8080` for IPv6, port 0 for any free one."""
+    listen: str | tuple[str, ...]
+    """`HOST:PORT`, or a list of several; `[::1]:8080` for IPv6, `[::]:8080` for both, port 0 for any free one."""
     path: Secret = Secret("/notifications")
     """The path of the endpoint that the topic pushes to. A secret in it keeps strangers out."""
+    health: str = ""
+    """A path that answers GET and HEAD with 200, for the checks of a balancer, and with 503 for some seconds after a
+    push could not be stored. It is neither counted nor logged; default: none."""
     topics: tuple[str, ...] = ()
     """Globs over `acs:mns:{region}:{owner}:topics/{name}`; empty: all.
 
@@ -78,6 +86,9 @@ class MnsPush(Source, frozen=True, kw_only=True):
     a trusted proxy: then each request is judged."""
     trusted_proxies: tuple[str, ...] = ()
     """Networks of the proxies whose `X-Forwarded-For` is believed; of all others it is ignored."""
+    proxy_protocol: bool = False
+    """Whether connections begin with a PROXY header, version 1 or 2, that says whose they are: all of them, and from
+    `trusted_proxies` only. Then what is said of addresses here concerns those in the headers."""
     verify: bool = True
     """Whether signatures are checked. Turn it off only in a network where nobody else can reach the listener."""
     certificate: PemFile | None = None
@@ -89,7 +100,7 @@ class MnsPush(Source, frozen=True, kw_only=True):
     max_body: Size = 256 * 1024
     """Bytes of a body, also once it is unpacked: MNS's limit of 64 KiB for a message, and what an envelope adds."""
     header_timeout: Duration = 10.0
-    """Seconds that a request's headers may take to arrive, and before them a TLS handshake."""
+    """Seconds that a request's headers may take to arrive, and before them a PROXY header and a TLS handshake, each."""
     body_timeout: Duration = 10.0
     """Seconds that a request's body may take to arrive."""
     idle_timeout: Duration = 75.0
@@ -110,19 +121,22 @@ class MnsPush(Source, frozen=True, kw_only=True):
 
     def check(self) -> None:
         """Refuse what cannot work: an address, a path, globs, prefixes, files that are none."""
-        _checked("listen", "like 0.0.0.0:8080", self._address)
+        _checked("listen", "like 0.0.0.0:8080, each once", self._addresses)
         _checked("topics", "like acs:mns:cn-hangzhou:*:topics/dm-*", lambda: WantedTopics(self.topics))
         _checked("allow", "like 47.90.0.0/16", lambda: Callers(self.allow, ()))
         _checked("trusted_proxies", "like 10.0.0.0/8", lambda: Callers((), self.trusted_proxies))
         _checked("certificate_urls", "like https://host/", lambda: TrustedUrls(self.certificate_urls))
         _checked("certificate", "a PEM file with an RSA certificate", self._pinned)
         _check_tls(self._ssl)
-        if not self.path.startswith("/") or not self.path.isascii() or set("?# ") & set(self.path):
+        if not is_path(self.path):
             raise ConfigError("path", "is not a path", "like /notifications/SECRET: ASCII, without a query")
         if self.signed_path and (not self.signed_path.startswith("/") or set("?# ") & set(self.signed_path)):
             raise ConfigError("signed_path", "is not a path", "like /notifications, without a query")
         if self.eventbridge is not None:
             _check_eventbridge(self.eventbridge, self.path)
+        self._check_health()
+        if self.proxy_protocol and not self.trusted_proxies:
+            raise ConfigError("proxy_protocol", "nobody may connect", "name the proxy's networks in `trusted_proxies`")
         for field in _POSITIVE:
             if getattr(self, field) <= 0:
                 raise ConfigError(field, "must be more than 0")
@@ -134,7 +148,7 @@ class MnsPush(Source, frozen=True, kw_only=True):
     async def run_on(self, sockets: Sequence[socket], emit: Emit, ready: Callable[[], None], count: Count) -> None:
         """Take pushes from these sockets, or from one of its own, until cancelled."""
         async with self.serving(emit, count, sockets) as (host, port):
-            _log.info("listening for pushes", host=host, port=port, tls=self.tls is not None)
+            _log.info("listening for pushes", at=self.listen, host=host, port=port, tls=self.tls is not None)
             self._warn()
             ready()
             while True:
@@ -147,19 +161,22 @@ class MnsPush(Source, frozen=True, kw_only=True):
         self, emit: Emit, count: Count, sockets: Sequence[socket] = ()
     ) -> AsyncGenerator[tuple[str, int]]:
         """Take pushes until the block ends; yield the address, with the real port."""
-        complain = Complaints(count, "push refused")
-        paths = [self.path] if self.eventbridge is None else [self.path, self.eventbridge.here]
+        paths = self._paths()
+        complain, health = Refusals(count, paths), Health(self.health)
         callers = Callers(self.allow, self.trusted_proxies)
-        front = Front(self._limits(), posts_to(*paths), complain, callers)
+        front = Front(
+            self._limits(), posts_to(*paths, other=health.answer), count, callers, complain, proxied=self.proxy_protocol
+        )
+        health.closing = front.is_closing
         async with aiohttp.ClientSession(connector=Connector(), cookie_jar=aiohttp.DummyCookieJar()) as session:
             certificates = Certificates(session)
             checked = callers if self.allow else None
-            judge = self._judge(certificates)
-            reception = Reception(front, judge, certificates, emit, complain, checked, self._announces)
+            judge, store = self._judge(certificates), health.watched(emit)
+            reception = Reception(front, judge, certificates, store, complain, checked, self._announces)
             front.check = reception.admit
             scope = anyio.CancelScope(shield=True)
             async with (
-                front.serve(*self._address(), self._ssl(), sockets) as address,
+                front.serve(*self._addresses()[0], self._ssl(), sockets or self._opened()) as address,
                 anyio.create_task_group() as tasks,
             ):
                 tasks.start_soon(reception.work, scope)
@@ -169,11 +186,33 @@ class MnsPush(Source, frozen=True, kw_only=True):
                     scope.deadline = anyio.current_time() + GRACE
                     front.stop()
 
+    def examine(self, captured: bytes) -> tuple[bool, Sequence[str]]:
+        """Say how a captured push would be judged, and what a proxy changed; the certificate is the pinned one, if any.
+
+        Raises ValueError for what is no request.
+        """
+        topics = WantedTopics(self.topics) if self.topics else None
+        path, signed_path, trusted = unquote_to_bytes(self.path), self.signed_path.encode(), self.certificate_urls
+        judge = Examination(path, signed_path, self._pinned(), TrustedUrls(trusted), topics, self.max_age)
+        found = list(judge.findings(read_captured(captured), time()))
+        return not any(each.bad for each in found), [each.text for each in found]
+
     def divided(self, processes: int) -> Self:
         """Let each process have its part of the connections, and of what may wait."""
         connections, waiting = ceil(self.max_connections / processes), ceil(self.max_unanswered / processes)
         each = ceil(self.max_per_address / processes)
         return replace(self, max_connections=connections, max_unanswered=waiting, max_per_address=each)
+
+    def _paths(self) -> list[str]:
+        return [self.path] if self.eventbridge is None else [self.path, self.eventbridge.here]
+
+    def _check_health(self) -> None:
+        if self.health and (
+            not self.health.startswith("/") or not self.health.isascii() or set("?# ") & set(self.health)
+        ):
+            raise ConfigError("health", "is not a path", "like /health: ASCII, without a query")
+        if self.health and unquote_to_bytes(self.health) in {unquote_to_bytes(path) for path in self._paths()}:
+            raise ConfigError("health", "is also a path of pushes", "give it a path of its own")
 
     def _warn(self) -> None:
         if not self.verify:
@@ -199,7 +238,7 @@ class MnsPush(Source, frozen=True, kw_only=True):
         each request, is known to those only who could sign what they like, or who sit inside the TLS.
         """
         return not self.verify or (
-            self.eventbridge is not None and _path_of(target) == unquote_to_bytes(self.eventbridge.here)
+            self.eventbridge is not None and path_of(target) == unquote_to_bytes(self.eventbridge.here)
         )
 
     def _limits(self) -> Limits:
@@ -213,11 +252,22 @@ class MnsPush(Source, frozen=True, kw_only=True):
             max_unanswered=self.max_unanswered,
         )
 
-    def _address(self) -> tuple[str, int]:
-        host, colon, port = self.listen.rpartition(":")
-        if not colon or not host or not port.isdecimal() or int(port) > 0xFFFF:  # noqa: PLR2004 - the last port
-            raise ValueError(f"{self.listen!r} is not HOST:PORT")
-        return host.removeprefix("[").removesuffix("]"), int(port)
+    def _addresses(self) -> Sequence[tuple[str, int]]:
+        several = (self.listen,) if isinstance(self.listen, str) else self.listen
+        found = [_address(one) for one in several]
+        if not found:
+            raise ValueError("there is no address")
+        again = next((a for i, a in enumerate(found) if a[1] and a in found[:i]), None)
+        if again is not None:
+            raise ValueError(f"{again[0]}:{again[1]} stands twice")
+        return found
+
+    def _opened(self) -> Sequence[socket]:
+        """Listen at several addresses, or at all of IPv6 and IPv4, which the front does not by itself."""
+        addresses = self._addresses()
+        if len(addresses) == 1 and addresses[0][0] != "::":
+            return ()
+        return open_sockets(addresses)
 
     def _pinned(self) -> RSAPublicKey | None:
         return pinned_key(self.certificate)
@@ -248,30 +298,15 @@ class _ByPath(NamedTuple):
 
     def verdict(self, target: bytes, headers: Mapping[bytes, bytes], body: bytes, now: float) -> Verdict:
         """Let the one judge that the path belongs to."""
-        judge = self.other if _path_of(target) == self.path else self.usual
+        judge = self.other if path_of(target) == self.path else self.usual
         return judge.verdict(target, headers, body, now)
 
 
-def posts_to(*paths: str) -> Route:
-    """Return the route that wants POST to one of the paths, however escaped, with any query; in constant time."""
-    wanted = [unquote_to_bytes(path) for path in paths]
-    usual = {path.encode() for path in paths}
-
-    def route(method: bytes, target: bytes) -> Answer | None:
-        if target not in usual:  # a hash, which says nothing of a path that is only like one of them
-            asked = _path_of(target)
-            if not any(hmac.compare_digest(asked, path) for path in wanted):
-                return refusal(HTTPStatus.NOT_FOUND, "nothing is here")
-        if method != b"POST":
-            return refusal(HTTPStatus.METHOD_NOT_ALLOWED, "pushes are POST", allow="POST")
-        return None
-
-    return route
-
-
-def _path_of(target: bytes) -> bytes:
-    path = target.partition(b"?")[0]
-    return unquote_to_bytes(path) if b"%" in path else path
+def _address(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isdecimal() or int(port) > 0xFFFF:  # noqa: PLR2004 - the last port
+        raise ValueError(f"{text!r} is not HOST:PORT")
+    return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 def _check_eventbridge(eventbridge: EventBridge, path: str) -> None:

@@ -11,8 +11,8 @@ from anyio.abc import TaskGroup
 from router import Emit, Message, Retry
 from router_plugins.mns.callers import Callers
 from router_plugins.mns.certificate import Certificates
-from router_plugins.mns.complaints import Complaints
 from router_plugins.mns.http import Answer, Front, Request, TooLargeError, accepted, content_of, refusal
+from router_plugins.mns.refusals import Refusals
 from router_plugins.mns.verification import Awaited, Judging, Refused, Verdict
 
 _MAX_FETCHES = 32
@@ -28,8 +28,6 @@ _ANNOUNCED = b"ce-"
 _ANNOUNCES = b"ce-specversion"
 """The header that every CloudEvent in binary mode has."""
 
-_STRANGER = Refused("wrong_address", "pushes are not taken from this address")
-
 
 class Reception:
     """Works for one listener."""
@@ -40,7 +38,7 @@ class Reception:
         judge: Judging,
         certificates: Certificates,
         emit: Emit,
-        complain: Complaints,
+        complain: Refusals,
         callers: Callers | None = None,
         announces: Callable[[bytes], bool] = lambda _target: False,
     ) -> None:
@@ -95,8 +93,8 @@ class Reception:
         return None
 
     def _verdict(self, request: Request) -> Verdict:
-        if self._callers is not None and not self._callers.admit(request.peer, _forwarded(request)):
-            return _STRANGER
+        if self._callers is not None and (objection := self._callers.objection(request.peer, _forwarded(request))):
+            return Refused("wrong_address", objection)
         return self._judge.verdict(request.target, request.headers, request.body, request.received)
 
     async def _hand_in(self, requests: Sequence[Request]) -> None:
@@ -105,7 +103,7 @@ class Reception:
             await self._emit([self._message(request) for request in requests])
         except Retry as error:
             for request in requests:
-                self._complain("unavailable", reason=error.reason, detail=error.detail, peer=request.peer)
+                self._complain("unavailable", reason=error.reason, detail=error.detail, request=request)
             later = refusal(HTTPStatus.SERVICE_UNAVAILABLE, error.reason, retry_after=error.after or 1.0)
             self._front.answer(requests, later)
         else:
@@ -142,7 +140,7 @@ class Reception:
         return Message(request.body, request.received, attributes)
 
     def _refusal(self, request: Request, refused: Refused) -> Answer:
-        self._complain(refused.kind, reason=refused.reason, peer=request.peer)
+        self._complain(refused.kind, reason=refused.reason, request=request)
         return refusal(refused.status, refused.reason, retry_after=refused.retry_after)
 
 

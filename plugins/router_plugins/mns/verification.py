@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from router_plugins.mns.certificate import Certificates, TrustedUrls
+from router_plugins.mns.diagnosis import date_problem, signature_problem
 from router_plugins.mns.genuine import is_genuine
 from router_plugins.mns.signing import body_matches
 from router_plugins.mns.topics import WantedTopics, topic_of
@@ -51,7 +52,8 @@ class KeySource(NamedTuple):
         if self.pinned is not None:
             return self.pinned
         if url is None or url not in self.trusted:
-            return Refused("wrong_certificate_url", f"{header} is missing or not one of the allowed")
+            problem = "missing, or no URL in base64" if url is None else "not one of `certificate_urls`"
+            return Refused("wrong_certificate_url", f"{header} is {problem}")
         known = self.certificates.known(url)
         if isinstance(known, str):
             reason = "the certificate cannot be fetched now"
@@ -101,7 +103,7 @@ class Judge(NamedTuple):
     ) -> Verdict:
         """Check what needs no key, then the signature, then the body."""
         if self.max_age and not abs(now - _signed_at(headers)) <= self.max_age:
-            return Refused("stale", f"Date is missing or more than {self.max_age:.0f} s from the clock here")
+            return Refused("stale", date_problem(headers, now, self.max_age))
         url = None if keys.pinned is not None else certificate_url(headers.get(b"x-mns-signing-cert-url", b""))
         key = keys.key_for(url, "x-mns-signing-cert-url")
         if isinstance(key, (Refused, Awaited)):
@@ -109,9 +111,11 @@ class Judge(NamedTuple):
         if self.signed_path:
             target = b"".join((self.signed_path, *target.partition(b"?")[1:]))
         if not is_genuine(key, target, headers):
-            return keys.doubt(url) or Refused("bad_signature", "the signature is missing or wrong")
-        if not body_matches(headers.get(b"content-md5", b"").decode("latin-1"), body):
-            return keys.doubt(url) or Refused("body_mismatch", "Content-md5 is missing or not that of the body")
+            return keys.doubt(url) or Refused("bad_signature", signature_problem(key, target, headers))
+        claim = headers.get(b"content-md5", b"").decode("latin-1")
+        if not body_matches(claim, body):
+            problem = "not that of the body, which was changed on the way" if claim else "missing"
+            return keys.doubt(url) or Refused("body_mismatch", f"Content-md5 is {problem}")
         return None
 
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from router_plugins.mns.http.answers import Answer, refusal
 from router_plugins.mns.http.limits import Limits
-from router_plugins.mns.http.parser import SLICE, Parser, Phase, Request
+from router_plugins.mns.http.parser import SLICE, Parser
+from router_plugins.mns.http.request import Phase, Request
 
 START = b"POST /n HTTP/1.1\r\nHost: x\r\n"
 GOOD = START + b"Content-Length: 2\r\n\r\nhi"

@@ -11,15 +11,20 @@ from typing import NamedTuple
 
 from router_plugins.mns.http.codings import OFFERED
 
+_BLANK = b"\r\n\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class Answer(NamedTuple):
-    """One answer in its two forms: the connection stays open after it, or it is the last one."""
+    """One answer in its two forms: the connection stays open after it, or it is the last one.
+
+    `reason`: why something is refused, for the log; empty where nothing is.
+    """
 
     status: int
     keep: bytes
     close: bytes
+    reason: str = ""
 
 
 def accepted() -> Answer:
@@ -45,7 +50,19 @@ def refusal(status: HTTPStatus, reason: str, *, retry_after: float | None = None
         fields += f"Accept-Encoding: {OFFERED}\r\n"
     if allow:
         fields += f"Allow: {allow}\r\n"
+    return _render(status, fields, body)._replace(reason=reason)
+
+
+def health(*, well: bool) -> Answer:
+    """Render the answer to a check of health: 200, or 503 while nothing can be taken. It is no refusal."""
+    status, body = (HTTPStatus.OK, b"ok\n") if well else (HTTPStatus.SERVICE_UNAVAILABLE, b"nothing can be stored\n")
+    fields = f"Content-Type: text/plain; charset=utf-8\r\nContent-Length: {len(body)}\r\nCache-Control: no-store\r\n"
     return _render(status, fields, body)
+
+
+def without_content(written: bytes) -> bytes:
+    """Return what is written of an answer to HEAD: all but its body, whose length is still told (RFC 9110, 9.3.2)."""
+    return written[: written.index(_BLANK) + len(_BLANK)]
 
 
 def _render(status: HTTPStatus, fields: str, body: bytes) -> Answer:

@@ -15,8 +15,10 @@ from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
-from router_plugins.mns.http.answers import CONTINUE
-from router_plugins.mns.http.parser import Parser, Phase, Request
+from router_plugins.mns.http.answers import CONTINUE, without_content
+from router_plugins.mns.http.entrance import plain_address
+from router_plugins.mns.http.parser import Parser
+from router_plugins.mns.http.request import Phase, Request
 
 if TYPE_CHECKING:
     from router_plugins.mns.http.front import Front
@@ -27,13 +29,17 @@ LINGER = 2.0
 
 
 class Connection(asyncio.BufferedProtocol):
-    """The protocol of one client; `deadline` is on the monotonic clock, `held` is in bytes."""
+    """The protocol of one client; `deadline` is on the monotonic clock, `held` is in bytes.
+
+    `peer`: the client's address, which is known before where somebody else than the socket told it.
+    """
 
     _transport: asyncio.Transport
 
     def __init__(self, front: Front) -> None:
         self.deadline = inf
         self.held = 0
+        self.peer = ""
         self._front = front
         self._parser = Parser(front.limits, front.route)
         self._pending: deque[Request] = deque()
@@ -46,11 +52,6 @@ class Connection(asyncio.BufferedProtocol):
         self._lingering = False
 
     @property
-    def peer(self) -> str:
-        """The client's address; empty where it is gone."""
-        return str((self._transport.get_extra_info("peername") or ("",))[0])
-
-    @property
     def unanswered(self) -> int:
         """How many requests have no answer yet."""
         return len(self._pending)
@@ -60,6 +61,7 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Join the front, or be turned away."""
         self._transport = cast("asyncio.Transport", transport)
+        self.peer = self.peer or plain_address(str((transport.get_extra_info("peername") or ("",))[0]))
         self.deadline = monotonic() + self._front.limits.header_timeout
         refused = self._front.join(self)
         if refused is not None:
@@ -119,7 +121,8 @@ class Connection(asyncio.BufferedProtocol):
             request = pending.popleft()
             released += request.size
             last = request.last
-            answers.append(answer.close if last else answer.keep)
+            written = answer.close if last else answer.keep
+            answers.append(written if request.method != b"HEAD" else without_content(written))
         if not answers:
             return
         self._hold(-released)

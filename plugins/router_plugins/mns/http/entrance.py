@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
@@ -21,7 +21,20 @@ TURNED_AWAY = 64
 LEAST = 16
 """Connections that a listener has room for, however few descriptors there are."""
 
+Tell = Callable[..., None]
+"""Is told of each refusal: its kind, and of the `request`, `peer` and `reason` by name what is known."""
+
 log = structlog.get_logger(__name__)
+
+
+def plain_address(peer: str) -> str:
+    """Return an address as it is shown and counted: one of IPv4 that came over an IPv6 socket is the IPv4 one."""
+    return peer.removeprefix("::ffff:") if "." in peer else peer
+
+
+def only_count(count: Callable[[str], None], kind: str, **_details: object) -> None:
+    """Be told of a refusal, and count it."""
+    count(kind)
 
 
 class Door(Protocol):
@@ -45,8 +58,13 @@ class Entrance:
         self._addresses: dict[Connection, str] = {}
         self._count: Counter[str] = Counter()
 
-    def refuses(self, connection: Connection, peer: str) -> str | None:
-        """Say what a connection from this address is refused as; else it is counted until it is forgotten."""
+    def refuses(self, connection: Connection, peer: str, *, proxied: bool = False) -> str | None:
+        """Say what a connection from this address is refused as; else it is counted until it is forgotten.
+
+        `proxied`: it is to be a trusted proxy's, which will say for whom it is.
+        """
+        if proxied:
+            return None if self._door is not None and self._door.is_proxy(peer) else "wrong_address"
         if self._door is not None and self._door.turns_away(peer):
             return "wrong_address"
         if not self._most or (self._door is not None and self._door.is_proxy(peer)):

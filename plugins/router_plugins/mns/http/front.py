@@ -15,9 +15,10 @@ import anyio
 
 from router_plugins.mns.http.answers import Answer, refusal
 from router_plugins.mns.http.connection import LINGER, Connection
-from router_plugins.mns.http.entrance import TURNED_AWAY, Door, Entrance, room
+from router_plugins.mns.http.entrance import TURNED_AWAY, Door, Entrance, Tell, only_count, plain_address, room
 from router_plugins.mns.http.limits import Limits
-from router_plugins.mns.http.parser import SLICE, Request, Route
+from router_plugins.mns.http.parser import SLICE, Route
+from router_plugins.mns.http.request import Request
 from router_plugins.mns.http.tls import listen_tls
 
 _BACKLOG = 1024
@@ -35,19 +36,30 @@ class Front:
     """Collects the requests of all connections until somebody takes them.
 
     `route` decides at once, from the request line, what is not wanted; `count` is told about everything that
-    is refused here: `bad_request`, `unknown_path`, `too_large`, `slow_sender`, `overloaded`,
-    `too_many_connections`, `too_many_of_address`, `wrong_address`, `bad_handshake`.
+    is refused here, or in its place `tell`, with details: `bad_request`, `unknown_path`, `too_large`, `slow_sender`,
+    `overloaded`, `too_many_connections`, `too_many_of_address`, `wrong_address`, `bad_handshake`.
     """
 
-    def __init__(self, limits: Limits, route: Route, count: Callable[[str], None], door: Door | None = None) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        route: Route,
+        count: Callable[[str], None],
+        door: Door | None = None,
+        tell: Tell | None = None,
+        *,
+        proxied: bool = False,
+    ) -> None:
         self.limits = limits
         self.route = route
+        self.proxied = proxied
+        """Whether each connection begins with a PROXY header, and only trusted proxies may make any."""
         self.held = 0
         self.buffer = memoryview(bytearray(SLICE))
         self.paused: set[Connection] = set()
         self.check: Check | None = None
         """Asked about each request that is complete."""
-        self._count = count
+        self._tell: Tell = tell or partial(only_count, count)
         self._entrance = Entrance(limits.max_per_address, door)
         self._connections: set[Connection] = set()
         self._expected: set[Connection] = set()
@@ -58,6 +70,10 @@ class Front:
         self._closing = False
         self._due: set[Connection] = set()
         """Connections that may still send a request, their last, while the front closes."""
+
+    def is_closing(self) -> bool:
+        """Say whether no more connections are accepted."""
+        return self._closing
 
     @property
     def crowded(self) -> bool:
@@ -79,7 +95,7 @@ class Front:
         """
         loop = asyncio.get_running_loop()
         async with AsyncExitStack() as listening:
-            if ssl is None:
+            if ssl is None and not self.proxied:
                 servers = [await loop.create_server(self._connection, sock=one, backlog=_BACKLOG) for one in sockets]
                 servers = servers or [await loop.create_server(self._connection, host, port, backlog=_BACKLOG)]
                 address = servers[0].sockets[0].getsockname()[:2]
@@ -171,32 +187,41 @@ class Front:
     def expect(self, connection: Connection, peer: str = "") -> bool:
         """Count a connection that is not ready yet; say whether there is room for it, if only to be told 503."""
         if len(self._connections) + len(self._expected) >= self.limits.max_connections + TURNED_AWAY:
-            self._count("too_many_connections")
+            self._tell("too_many_connections", peer=peer)
             return False
-        if reason := self._entrance.refuses(connection, peer):
-            self._count(reason)
+        connection.peer = peer = plain_address(peer)
+        if kind := self._entrance.refuses(connection, peer, proxied=self.proxied):
+            self._tell(kind, peer=peer)
             return False
         self._expected.add(connection)
         if self._closing:  # it was accepted in the moment of that
             self._due.add(connection)
         return True
 
-    def give_up(self, connection: Connection) -> None:
-        """Expect it no longer: it has joined, or it never will."""
+    def introduce(self, connection: Connection, client: str) -> bool:
+        """Take note of whom a proxy speaks for, itself where that is empty; say whether that one may connect."""
+        connection.peer = client or connection.peer
+        kind = self._entrance.refuses(connection, connection.peer)
+        if kind is not None:
+            self.give_up(connection, kind)
+        return kind is None
+
+    def give_up(self, connection: Connection, kind: str = "bad_handshake", reason: str = "") -> None:
+        """Expect it no longer: it has joined, or it never will, for a reason; an empty kind is no refusal."""
         if connection in self._expected:
             self._expected.discard(connection)
             self._entrance.forget(connection)
             self._expect_no_more(connection)
-            if not self._closing:
-                self._count("bad_handshake")
+            if kind and not self._closing:
+                self._tell(kind, peer=connection.peer, **({"reason": reason} if reason else {}))
 
     def join(self, connection: Connection) -> Answer | None:
         """Take note of a new connection; return what to tell it where there are too many."""
         known = connection in self._expected
         self._expected.discard(connection)
         self._connections.add(connection)
-        if not known and (reason := self._entrance.refuses(connection, connection.peer)):
-            self._count(reason)
+        if not known and (kind := self._entrance.refuses(connection, connection.peer)):
+            self._tell(kind, peer=connection.peer)
             connection.abort()
             return None
         excess = len(self._connections) + len(self._expected) - self.limits.max_connections
@@ -204,7 +229,7 @@ class Front:
             if self._closing:  # it was accepted before
                 self._dismiss(connection)
             return None
-        self._count("too_many_connections")
+        self._tell("too_many_connections", peer=connection.peer)
         if excess > TURNED_AWAY:
             connection.abort()
         return refusal(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections", retry_after=1)
@@ -219,10 +244,11 @@ class Front:
 
     def arrive(self, request: Request) -> None:
         """Let a request wait to be taken if it passes the check; count it if it is refused already."""
-        if request.answer is not None:
-            self._count(_COUNTED.get(request.answer.status, "bad_request"))
-        else:
+        if request.answer is None:
             self._check(request)
+        elif reason := request.answer.reason:
+            kind = _COUNTED.get(request.answer.status, "bad_request")
+            self._tell(kind, reason=reason, request=request)
 
     def _check(self, request: Request) -> None:
         if self.check is None or self.check(request):

@@ -7,6 +7,9 @@ What it lets through and a careful server does not, `limits.head_problem` finds.
 llhttp takes the head of a request that would like another protocol (`Upgrade`) for its end. HTTP/1.1 is spoken on, as
 RFC 9110, 7.8 lets a server choose, so such a request has a body like any other, and another llhttp reads it.
 
+llhttp does not say in which protocol a request is, nor where it ends. So it is fed with no more than the rest of one
+message at a time, and the first line of each is looked at before.
+
 A refusal is a request too, with its answer set: so it leaves in its turn, after those that came before it.
 After one with `last` set the connection is over, and whatever follows is ignored.
 """
@@ -15,18 +18,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from enum import Enum, auto
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 
-import msgspec
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from router_plugins.mns.http.answers import Answer, refusal
-from router_plugins.mns.http.limits import Limits, head_problem
-
-if TYPE_CHECKING:
-    from router_plugins.mns.http.connection import Connection
+from router_plugins.mns.http.limits import Limits, Problem, head_problem
+from router_plugins.mns.http.request import Phase, Request
+from router_plugins.mns.http.request_line import asked, is_host, line_problem, origin_form
 
 OVERHEAD = 1024
 """Bytes that a waiting request is taken to need besides its own (its objects), for the limit on memory."""
@@ -34,41 +33,16 @@ OVERHEAD = 1024
 SLICE = 16 * 1024
 """Bytes that are read and fed at once at most, so that a limit is noticed in time."""
 
+_NEWLINE = b"\r\n"
+_USUAL = b" HTTP/1.1\r"
+_LENGTH = len(_USUAL)
+_SLASH = ord("/")
+
 Route = Callable[[bytes, bytes], Answer | None]
 """(method, target) -> the refusal, or None where the request is wanted."""
 
 
-class Phase(Enum):
-    """Where in a message the last byte was."""
-
-    IDLE = auto()
-    HEAD = auto()
-    BODY = auto()
-
-
 _IDLE, _HEAD, _BODY = Phase  # as names of the module they are found faster than as attributes of an enum
-
-
-class Request(msgspec.Struct, eq=False):
-    """One request as it came; only `answer` changes, once, and `body`, when its content coding is taken off.
-
-    `headers` have lower-cased names. `target` is what stood on the request line. `received` is in Unix seconds.
-    `last`: the connection closes after its answer. `size` is what it is taken to hold of memory, in bytes.
-    """
-
-    target: bytes
-    headers: dict[bytes, bytes]
-    body: bytes
-    received: float
-    answer: Answer | None
-    size: int
-    last: bool
-    connection: Connection | None = None
-
-    @property
-    def peer(self) -> str:
-        """The address of the client, for people."""
-        return "" if self.connection is None else self.connection.peer
 
 
 class Parser:
@@ -83,6 +57,13 @@ class Parser:
         self._http = HttpRequestParser(self)
         self._complete: list[Request] = []
         self._version = ""
+        self._method = b""
+        self._host = b""
+        """The last one that was looked at: it is the same on a connection."""
+        self._line: bytes | None = None
+        """What came of a request line that is not complete."""
+        self._several = False
+        """Whether there are other messages in what came with the one that is fed."""
         self._target = b""
         self._headers: dict[bytes, bytes] = {}
         self._repeated: list[bytes] = []
@@ -106,24 +87,71 @@ class Parser:
 
     def feed(self, data: bytes | memoryview) -> list[Request]:
         """Return the requests that `data` completes, in order."""
-        while not self.over:
-            self._began = False
-            self._fed = len(data)
-            try:
-                self._http.feed_data(data)
-            except HttpParserUpgrade as upgrade:
-                data = self._again(data[upgrade.args[0] :])
-                continue
-            except HttpParserError as error:
-                self._break_off(error)
-            else:
-                self._wire = 0 if self._began else self._wire + self._fed
-                if self.phase is not _IDLE and self._wire > self._allowance():
-                    too_long = self.refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "too long on the wire")
-                    self._complete.append(too_long)
-            break
+        rest = bytes(data)
+        while rest and not self.over:
+            if self._several or self.phase is not _IDLE or not rest.startswith(_USUAL, rest.find(b"\n") - _LENGTH):
+                piece, rest = self._piece(rest)
+                if (self.phase is _IDLE or self._line is not None) and (problem := self._first_line(piece)):
+                    self._complete.append(self.refuse(*problem))
+                    break
+                rest = self._feed(piece) + rest
+            else:  # nearly all that comes is one request, and no more
+                rest = self._feed(rest)
+        if self._several:
+            self._several = False
         complete, self._complete = self._complete, []
         return complete
+
+    def _piece(self, rest: bytes) -> tuple[bytes, bytes]:
+        """Part what can be fed from what may be of another message.
+
+        The rest of a message ends with its length, or, where it says none, by a blank line.
+        """
+        if self.phase is _BODY and b"content-length" in self._headers:
+            size = int(self._headers[b"content-length"]) - self._length
+        else:
+            mark = b"\n" if rest[0] in _NEWLINE else b"\r\n\r\n"
+            end = rest.find(mark)
+            size = len(rest) if end < 0 else end + len(mark)
+        return rest[:size], rest[size:]
+
+    def _first_line(self, piece: bytes) -> Problem | None:
+        """Look at the request line that begins a message, as soon as it is there."""
+        end = piece.find(b"\n")
+        line = (self._line or b"") + (piece if end < 0 else piece[:end])
+        self._line = line if end < 0 else None
+        problem = line_problem(line) if end >= 0 else None
+        if problem is not None:
+            self._method, self._target = asked(line)
+        return problem
+
+    def _feed(self, piece: bytes) -> bytes:
+        """Let llhttp read; return what it is to read next, where it stopped early."""
+        self._began = False
+        self._fed = len(piece)
+        try:
+            self._http.feed_data(piece)
+        except HttpParserUpgrade as upgrade:
+            return self._again(piece[upgrade.args[0] :])
+        except HttpParserError as error:
+            if isinstance(error.__context__, _SeveralError):
+                return self._one_by_one(piece)
+            if self._began and not self._method and self._line is None:  # what was asked for, for the log
+                self._method, self._target = asked(piece.partition(b"\n")[0])
+            self._break_off(error)
+            return b""
+        self._wire = 0 if self._began else self._wire + self._fed
+        if self.phase is not _IDLE and self._wire > self._allowance():
+            too_long = self.refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "too long on the wire")
+            self._complete.append(too_long)
+        return b""
+
+    def _one_by_one(self, piece: bytes) -> bytes:
+        """Take back the first of several messages; return what came of them, to be parsed anew."""
+        self._complete.pop()
+        self._several = True
+        self._http, self.phase = HttpRequestParser(self), _IDLE
+        return piece
 
     def _again(self, rest: bytes | memoryview) -> bytes:
         """Take back a request that would like another protocol; return it as if it did not, to be parsed anew.
@@ -148,8 +176,9 @@ class Parser:
 
     def _refuse(self, answer: Answer) -> Request:
         target = self._target
+        method = self._method or (self._http.get_method() if target else b"")
         self.stop()
-        return Request(target, {}, b"", time.time(), answer, 0, last=True)
+        return Request(target, {}, b"", time.time(), answer, 0, last=True, method=method)
 
     def _allowance(self) -> int:
         """Bytes that an incomplete message may have on the wire; in chunks of one byte a body has six for each."""
@@ -163,7 +192,8 @@ class Parser:
         elif self._refusal is not None:
             self._complete.append(self._refuse(self._refusal))
         else:
-            self._complete.append(self.refuse(HTTPStatus.BAD_REQUEST, f"malformed request: {error}"))
+            malformed = HTTPStatus.BAD_REQUEST, f"malformed request: {error}"
+            self._complete.append(self.refuse(*(line_problem(self._line or b"") or malformed)))
 
     def stop(self) -> None:
         """Take nothing more; the memory that a client filled is given back."""
@@ -171,16 +201,19 @@ class Parser:
         self.phase = _IDLE
         self.expects_continue = False
         self._wire = self._length = 0
+        self._line = None
         self._headers, self._collecting, self._repeated, self._chunks = {}, {}, [], []
 
     def on_message_begin(self) -> None:
         """Start over, unless the last request of the connection is complete."""
         if self.over:
             raise _RefusedError  # the last request is complete
+        if self._began and not self._several:
+            raise _SeveralError
         self._began = True
         self.phase = _HEAD
         self.expects_continue = False
-        self._target = b""
+        self._target = self._method = b""
         self._collecting = {}
         self._chunks = []
         if self._repeated:
@@ -209,15 +242,31 @@ class Parser:
         most = self._wire + self._fed
         self._wire = 0
         version = self._version = self._http.get_http_version()
+        self._method = self._http.get_method()
         problem = head_problem(version, self._target, headers, self._repeated, most, self._limits)
+        if problem is None and (self._target[0] != _SLASH or headers.get(b"host") != self._host):
+            problem = self._names_problem(headers.get(b"host", b""))
         if problem is not None:
             self._refusal = refusal(*problem)
             raise _RefusedError
-        self._refusal = self._route(self._http.get_method(), self._target)
+        self._refusal = self._route(self._method, self._target)
         if b"expect" in headers:
             if self._refusal is not None:
                 raise _RefusedError  # the client waits for leave to send its body, and does not get it
             self.expects_continue = True
+
+    def _names_problem(self, host: bytes) -> Problem | None:
+        """Look at whom it is for, by its Host and by a target that is a whole URL, of which the path is kept."""
+        if not is_host(host):
+            return HTTPStatus.BAD_REQUEST, "Host is no host"
+        self._host = host
+        if self._target.startswith(b"/") or self._target == b"*" or self._method == b"CONNECT":
+            return None
+        target = origin_form(self._target)
+        if target is None:
+            return HTTPStatus.BAD_REQUEST, "the target is neither a path nor the URL of one"
+        self._target = target
+        return None
 
     def on_body(self, part: bytes) -> None:
         """Take a part of the body, which is thrown away where the request is refused."""
@@ -237,8 +286,14 @@ class Parser:
         body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         size = OVERHEAD + len(body) if refused is None else 0
         last = self.over = not self._http.should_keep_alive() or self._version == "1.0"
-        self._complete.append(Request(self._target, self._headers, body, time.time(), refused, size, last))
+        self._complete.append(
+            Request(self._target, self._headers, body, time.time(), refused, size, last, self._method)
+        )
 
 
 class _RefusedError(Exception):
     """Stops httptools in the middle of a message; the refusal is set already."""
+
+
+class _SeveralError(Exception):
+    """Stops httptools where another message begins."""

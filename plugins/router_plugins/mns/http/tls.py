@@ -1,4 +1,4 @@
-"""Connections over TLS: a handshake counts as a connection as soon as it begins, and has a deadline.
+"""Connections over TLS, or with a PROXY header in front: they count as soon as they begin, and have a deadline.
 
 asyncio's server tells of a connection only when its handshake is over, so clients that never finish one could be as
 many as they like. Here sockets are accepted first, counted, and then handed to asyncio.
@@ -18,6 +18,7 @@ import structlog
 from anyio.abc import SocketAttribute, TaskGroup
 
 from router_plugins.mns.http.connection import LINGER, Connection
+from router_plugins.mns.http.proxied import read_client
 
 if TYPE_CHECKING:
     from router_plugins.mns.http.front import Front
@@ -30,7 +31,7 @@ _log = structlog.get_logger(__name__)
 
 @asynccontextmanager
 async def listen_tls(
-    front: Front, host: str, port: int, backlog: int, context: SSLContext, given: Sequence[socket.socket] = ()
+    front: Front, host: str, port: int, backlog: int, context: SSLContext | None, given: Sequence[socket.socket] = ()
 ) -> AsyncGenerator[tuple[tuple[str, int], Callable[[], None]]]:
     """Accept connections until the block ends, from `given` sockets if there are any.
 
@@ -59,7 +60,7 @@ async def listen_tls(
 async def _accept_all(
     front: Front,
     sockets: Sequence[socket.socket],
-    context: SSLContext,
+    context: SSLContext | None,
     accepting: anyio.CancelScope,
     shaking: anyio.CancelScope,
 ) -> None:
@@ -71,7 +72,7 @@ async def _accept_all(
                         tasks.start_soon(_accept, front, each, context, handshakes)
 
 
-async def _accept(front: Front, listener: socket.socket, context: SSLContext, handshakes: TaskGroup) -> None:
+async def _accept(front: Front, listener: socket.socket, context: SSLContext | None, handshakes: TaskGroup) -> None:
     """Accept one socket after the other, and close the listening one in the end."""
     listener.setblocking(False)
     try:
@@ -95,17 +96,39 @@ async def _accept(front: Front, listener: socket.socket, context: SSLContext, ha
         listener.close()
 
 
-async def _shake_hands(front: Front, client: socket.socket, context: SSLContext, connection: Connection) -> None:
+async def _shake_hands(front: Front, client: socket.socket, context: SSLContext | None, connection: Connection) -> None:
     """Let asyncio do the handshake; the connection joins the front by itself when that is done."""
     try:
+        if front.proxied and not await _is_introduced(front, client, connection):
+            client.close()
+            return
         await asyncio.get_running_loop().connect_accepted_socket(
             lambda: connection,
             client,
             ssl=context,
-            ssl_handshake_timeout=front.limits.header_timeout,
-            ssl_shutdown_timeout=LINGER,
+            ssl_handshake_timeout=front.limits.header_timeout if context else None,
+            ssl_shutdown_timeout=LINGER if context else None,
         )
     except OSError:  # among them what is no TLS at all, and a deadline that has passed
         pass
     finally:
         front.give_up(connection)
+
+
+async def _is_introduced(front: Front, client: socket.socket, connection: Connection) -> bool:
+    """Read the PROXY header, and say whether its client may connect; the socket is closed if this is cancelled."""
+    try:
+        with anyio.fail_after(front.limits.header_timeout):
+            return front.introduce(connection, await read_client(client))
+    except TimeoutError:
+        front.give_up(connection, "bad_proxy_header", "the PROXY header took too long")
+    except EOFError:
+        front.give_up(connection, "")  # a balancer looks whether there is anybody
+    except ConnectionError:
+        front.give_up(connection)
+    except ValueError as error:
+        front.give_up(connection, "bad_proxy_header", str(error))
+    except BaseException:
+        client.close()
+        raise
+    return False
