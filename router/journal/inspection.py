@@ -127,9 +127,8 @@ class SqliteInspection:
         below = self.head
         while below:
             pulse()
-            stretch: list[bytes] = []
-            _, below = self._database.batches.search(below, lambda ids, _, rows=stretch: bool(rows.append(ids)))
-            for ids in stretch:
+            rows, below = self._database.batches.ids_below(below)
+            for ids in rows:
                 for start in range(len(ids) - ID, -1, -ID):
                     if accepts(name := ids[start : start + ID].hex()):
                         return name
