@@ -25,7 +25,7 @@ METADATA = (
 )
 """Networks where clouds give a machine its credentials."""
 _WHOLE = 2**32 - 1
-_MAPPED = ip_network("::ffff:0:0/96")
+_MAPPED = IPv6Network("::ffff:0:0/96")
 _LAST = tuple(map(IPv6Network, ("::/96", "::ffff:0:0:0/96", "64:ff9b::/96")))
 """Networks whose addresses end with one of IPv4: compatible, translated, NAT64."""
 _LOCAL_NAT64 = IPv6Network("64:ff9b:1::/48")
