@@ -103,13 +103,15 @@ class Mask(Step, frozen=True, kw_only=True):
         changed: dict[str, Any] = {}
         for attribute, name in zip(fields.__struct_fields__, fields.__struct_encode_fields__, strict=True):
             value = getattr(fields, attribute)
+            if not value and value.__class__ is str:
+                continue
             if name in self.fields and value is not None:
                 changed[attribute] = found.get(str(value), value)
             elif name == "extra":
                 extra = cast("Mapping[str, str]", value)
                 changed[attribute] = {key: self._other(key, text, found, needles) for key, text in extra.items()}
-            else:
-                changed[attribute] = self._other(name, value, {}, needles)
+            elif (other := self._other(name, value, {}, needles)) is not value:
+                changed[attribute] = other
         return replace(fields, **changed)
 
     def _other(self, name: str, value: Any, found: _Found, needles: Sequence[_Needle]) -> Any:
@@ -120,7 +122,8 @@ class Mask(Step, frozen=True, kw_only=True):
     def _scrub_reply(self, text: str, needles: Sequence[_Needle]) -> str:
         """Replace the needles in a reply, which is prose even without a space, and all addresses."""
         folded = _fold(text)
-        hits = [_Hit(*place, one.pseudonym) for one in needles for place in _occurrences(folded, one, prose=True)]
+        near = [needle for needle in needles if needle.text in folded]
+        hits = [_Hit(*place, one.pseudonym) for one in near for place in _occurrences(folded, one, prose=True)]
         known = {needle.text: needle.pseudonym for needle in needles if needle.anywhere}
         ends = {hit.stop: hit.start for hit in reversed(hits)}  # the longest hit of an end
         for one in addresses(text):
@@ -192,9 +195,10 @@ def _scrub(value: Any, needles: Sequence[_Needle]) -> Any:
 def _scrub_text(text: str, needles: Sequence[_Needle]) -> str:
     folded = _fold(text)
     prose = " " in text
-    return _exchange(text, [
-        _Hit(*place, needle.pseudonym) for needle in needles for place in _occurrences(folded, needle, prose=prose)
-    ])  # fmt: skip
+    near = [needle for needle in needles if needle.text in folded and (needle.anywhere or prose)]
+    if not near:
+        return text
+    return _exchange(text, [_Hit(*at, one.pseudonym) for one in near for at in _occurrences(folded, one, prose=prose)])
 
 
 def _occurrences(folded: str, needle: _Needle, *, prose: bool) -> Iterator[tuple[int, int]]:

@@ -22,6 +22,7 @@ from router.testing import NOON, make_event
 from router_plugins.directmail.decoder import DirectMail
 from router_plugins.directmail.fields import Result
 from router_plugins.directmail.identity import id_of_delivery
+from router_plugins.kafka.records import Recorder
 from router_plugins.mask import HEX_DIGITS, Mask
 
 KEY = Secret("0123456789abcdef0123456789abcdef")
@@ -293,3 +294,13 @@ def test_a_weak_key_or_no_maskable_field_is_a_config_error(fields: list[str], ke
     with pytest.raises(ConfigError) as caught:
         Mask(fields=fields, key=Secret(key)).check()
     assert caught.value.place == place
+
+
+def test_what_sinks_write_has_the_keyed_id_alone() -> None:
+    """Such as the header of a Kafka record, which also says its partition where it has no key."""
+    event = decoded("mike@qq.com")
+    after = masked(event)
+    (record,) = Recorder("t", "", raw=True, max_record=10_000).records([after], {})["t"]
+    assert (record.id, record.key) == (after.id, None)
+    assert event.id.encode() not in record.value
+    assert after.id.encode() in record.value
