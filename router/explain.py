@@ -170,7 +170,10 @@ class _Report:
             if isinstance(result, Reject):
                 return say(fate="dead", text=f"its step `{name}` failed on it, and it was discarded: {result.reason}")
             left = result
-        return self._delivered(planned.name, progress, position, event)
+        way = self._delivered(planned.name, progress, position, event)
+        return (
+            way if left.id == event.id else msgspec.structs.replace(way, text=f"{way.text}; its id there is {left.id}")
+        )
 
     def _delivered(self, name: str, progress: Progress, position: int, event: Event) -> Way:
         """Say when it was delivered, as far as that is known; or that it was discarded, which is recorded likewise."""

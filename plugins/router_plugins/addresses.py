@@ -53,7 +53,7 @@ def addresses(text: str) -> Iterator[Address]:
                 yield _address(text, start, found, before)
             start = _begin(text, before, at.start())
             found = at if start < at.start() else None
-        domain = _DOMAIN.match(text, at.end())
+        domain = _DOMAIN.match(text, at.end()) if found is not None else None
         before = domain.end() if domain else at.end()
     if found is not None:
         yield _address(text, start, found, before)

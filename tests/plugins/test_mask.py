@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -278,6 +278,18 @@ def test_an_address_never_survives_in_any_text(rcpt: str, before: str, behind: s
     assert rcpt.lower() not in after.get("err_msg").lower()
     assert rcpt.lower() not in after.get("x").lower()
     assert rcpt.encode() not in bytes(after.raw)
+
+
+@settings(max_examples=100)
+@given(
+    st.from_regex(r"[A-Za-z0-9._+=-]{0,6}[A-Za-z]{3}@[a-z0-9]{1,8}(\.[a-z]{2,4})?", fullmatch=True),
+    st.text(st.sampled_from("ab@[]<>\"\\'%40=&;:., ()@/?例\u200b#64")),
+    st.text(st.sampled_from("ab@[]<>\"\\'%40=&;:., ()@/?例\u200b#64")),
+)
+def test_nobodys_address_survives_in_a_reply(address: str, before: str, behind: str) -> None:
+    after = masked(mail(err_msg=f"{before}{address}{behind}"))
+    assert address not in after.get("err_msg")
+    assert f"{address.partition('@')[0]}@" not in after.get("err_msg")
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), st.text(st.characters(exclude_categories=["Cs"])))

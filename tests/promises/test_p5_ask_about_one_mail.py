@@ -171,6 +171,7 @@ async def test_a_mail_is_found_by_the_id_that_a_masked_subscription_sees(tmp_pat
             seen = destination.ids[0]
             (event,) = await explained(daemon, seen.upper())
             lines = [json.loads(line) for line in (tmp_path / "masked.jsonl").read_text().splitlines()]
+            assert f"its id there is {seen}" in event["ways"][0]["text"]
             assert destination.ids == [event["id"] for event in destination.sent]
             assert sorted(destination.ids) == sorted(line["id"] for line in lines)
             assert event["event"]["id"] not in json.dumps([lines, destination.sent])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -138,7 +138,7 @@ async def test_what_a_destination_answered_is_told_to_the_operator_alone(tmp_pat
 
 
 @contextmanager
-def guarded(folder: Path, departments: str, *, token: bool) -> Iterator[Daemon]:
+def guarded(folder: Path, departments: str, *, token: bool) -> Generator[Daemon]:
     daemon = Daemon(folder, departments)
     if token:
         config = daemon.config.read_text()
