@@ -198,7 +198,8 @@ def test_names_of_a_mail_are_masked_with_and_without_brackets(name: str, value: 
     attribute = {"X-Notify-Message-ID": "notify_message_id"}.get(name, name)
     bare = value.strip("<>")
     said: dict[str, Any] = {"err_msg": f"550 mail {bare} refused, see <{bare}>", "extra": {"note": f"it is {value}"}}
-    event = replace(mail(), fields=Result(**{**dict.fromkeys(REQUIRED, ""), "rcpt": BOB, **said, attribute: value}))
+    texts: dict[str, Any] = {**dict.fromkeys(REQUIRED, ""), "rcpt": BOB, **said, attribute: value}
+    event = replace(mail(), fields=Result(**texts))
     after = masked(event, name)
     pseudonym = after.get(name)
     assert bare not in after.json().decode() + repr(after)
@@ -237,6 +238,7 @@ def test_names_of_a_mail_are_masked_with_and_without_brackets(name: str, value: 
         ("notbob.smith@example.com", "{notbob.smith@example.com}"),
         ("bob.smith@example.com.evil", "{bob.smith@example.com.evil}"),
         ("x@y@z", "{x@y@z}"),
+        ("@[carol@y.example]", "@[{carol@y.example}]"),
     ],
 )
 @pytest.mark.parametrize("keep_domain", [False, True])
