@@ -115,7 +115,7 @@ class Mask(Step, frozen=True, kw_only=True):
         return replace(fields, **changed)
 
     def _other(self, name: str, value: Any, found: _Found, needles: Sequence[_Needle]) -> Any:
-        if found and name in self.fields:
+        if found and (name in self.fields or f"extra.{name}" in self.fields):
             return found.get(value, value)
         return self._scrub_reply(value, needles) if name == _REPLY and type(value) is str else _scrub(value, needles)
 
