@@ -24,8 +24,9 @@ from router.event import UNDECODABLE, Event
 from router.intake import event_of
 from router.journal import FIRST, DeadLetter, Ending, Inspection, Parked, Progress, Span, Trouble
 from router.match import text_of, why_not
+from router.plugin import Step, is_id
 from router.running import Live
-from router.steps import apply
+from router.steps import apply, renamed
 
 Pulse = Callable[[], object]
 """Called again and again during a search; what it raises ends it."""
@@ -37,8 +38,8 @@ def explain(
     """Explain the newest results, up to `limit`, that a key names.
 
     The key is an event id, or the exact text of any field (the recipient, env_id, Message-ID with or without its
-    angle brackets) or of a transport attribute. Raises `RouterError` without a journal or a key. Blocks: it reads
-    the whole journal, about two million events a second.
+    angle brackets) or of a transport attribute; last, the id that `mask` gave an event. Raises `RouterError` without a
+    journal or a key. Blocks: it reads the whole journal, about two million events a second.
     """
     key = key.strip().removeprefix("<").removesuffix(">")
     if not key:
@@ -46,12 +47,30 @@ def explain(
     restore = partial(event_of, config.decoder)
     with config.journal.inspect(Path(config.state), restore) as journal:
         report = _Report(config, journal, live or {})
-        found: list[Found] = []
-        for position, event, kept in _events(journal, key, pulse):
-            if len(found) == limit:
-                return report.explanation(key, found, more=True)
-            found.append(report.found(position, event, kept=kept))
-        return report.explanation(key, found, more=False)
+        told = _told(report, journal, key, limit, pulse)
+        if not told.found and (own := _own_id(config, journal, key.lower(), pulse)):
+            told = msgspec.structs.replace(_told(report, journal, own, limit, pulse), key=key)
+        return told
+
+
+def _told(report: _Report, journal: Inspection, key: str, limit: int, pulse: Pulse) -> Explanation:
+    found: list[Found] = []
+    for position, event, kept in _events(journal, key, pulse):
+        if len(found) == limit:
+            return report.explanation(key, found, more=True)
+        found.append(report.found(position, event, kept=kept))
+    return report.explanation(key, found, more=False)
+
+
+def _own_id(config: Config, journal: Inspection, name: str, pulse: Pulse) -> str | None:
+    """Return the journal's id of the event that a subscription's steps give this one; it takes a try for each event."""
+    if not is_id(name):
+        return None
+    rows: list[list[Step]] = []
+    for one in subscriptions(config):
+        row = [step for step in one.subscription.steps if step.renames]
+        rows += [row] if row and row not in rows else []
+    return journal.named(lambda own: any(renamed(steps, own) == name for steps in rows), pulse) if rows else None
 
 
 def _events(journal: Inspection, key: str, pulse: Pulse) -> Iterator[tuple[int, Event, bool]]:
@@ -151,7 +170,10 @@ class _Report:
             if isinstance(result, Reject):
                 return say(fate="dead", text=f"its step `{name}` failed on it, and it was discarded: {result.reason}")
             left = result
-        return self._delivered(planned.name, progress, position, event)
+        way = self._delivered(planned.name, progress, position, event)
+        return (
+            way if left.id == event.id else msgspec.structs.replace(way, text=f"{way.text}; its id there is {left.id}")
+        )
 
     def _delivered(self, name: str, progress: Progress, position: int, event: Event) -> Way:
         """Say when it was delivered, as far as that is known; or that it was discarded, which is recorded likewise."""

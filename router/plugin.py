@@ -176,12 +176,24 @@ def is_id(name: str) -> bool:
 
 
 class Step(Plugin, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Changes the form of an event on its way to one subscription."""
+    """Changes the form of an event on its way to one subscription.
+
+    One that `renames` may give it another id, for what is written at the destination: the journal, the books and dead
+    letters keep the event's own. It is made of the event's own and of nothing else (`renamed`), so that the same result
+    has the same one whenever it is tried, replayed or delivered again; and no two events may get one.
+    """
+
+    renames: ClassVar[bool] = False
+    """Whether it may give an event another id."""
 
     @abstractmethod
     def apply(self, event: Event) -> Event | None:
-        """Return the event, a new one with the same id, or None to leave it out. Pure."""
+        """Return the event, a new one with the same id (or with that of `renamed`), or None to leave it out. Pure."""
         raise NotImplementedError
+
+    def renamed(self, name: str) -> str:
+        """Return the id, 32 of 0-9 and a-f, that an event with the id `name` gets. Pure; for a step that `renames`."""
+        return name
 
     def added(self) -> Collection[str] | None:
         """Return the names of fields that events may have behind it and not before; None, the default, for any.

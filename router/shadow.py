@@ -30,7 +30,7 @@ Pulse = Callable[[int, int], object]
 class Difference(msgspec.Struct):
     """What one subscription gets by both configs, `changed` ones of these in another form, and by one of them alone.
 
-    `samples` are event ids, by the name of the count that they belong to.
+    `samples` are event ids of the journal, by the name of the count that they belong to.
     """
 
     subscription: str
@@ -40,19 +40,19 @@ class Difference(msgspec.Struct):
     only_new: int = 0
     samples: dict[str, list[str]] = msgspec.field(default_factory=dict[str, list[str]])
 
-    def count(self, old: Event | None, new: Event | None) -> None:
+    def count(self, event: Event, old: Event | None, new: Event | None) -> None:
         """Count an event by its forms."""
         if old is not None and new is not None:
             self.both += 1
             if old is not new and old.json() != new.json():
                 self.changed += 1
-                self._sample("changed", new)
+                self._sample("changed", event)
         elif old is not None:
             self.only_old += 1
-            self._sample("only_old", old)
+            self._sample("only_old", event)
         elif new is not None:
             self.only_new += 1
-            self._sample("only_new", new)
+            self._sample("only_new", event)
 
     def _sample(self, kind: str, event: Event) -> None:
         some = self.samples.setdefault(kind, [])
@@ -97,5 +97,5 @@ def compare(
                     olds = before.forms(event if old.decoder == new.decoder else before.decoded(event))
                     news = after.forms(event)
                     for name in {**olds, **news}:
-                        found[name].count(olds.get(name), news.get(name))
+                        found[name].count(event, olds.get(name), news.get(name))
     return list(found.values())

@@ -14,7 +14,7 @@ from msgspec.structs import force_setattr
 
 from router.errors import Reject, RouterError, told
 from router.event import Event, Message
-from router.plugin import Step
+from router.plugin import Step, is_id
 
 
 def apply(steps: Sequence[Step], event: Event) -> Event | Reject | None:
@@ -31,7 +31,7 @@ def apply(steps: Sequence[Step], event: Event) -> Event | Reject | None:
                 continue
             if changed is None:
                 return None
-            _check(changed, event)
+            _check(changed, event, renames=step.renames)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - a plugin may raise anything, also what ends a process
@@ -46,14 +46,21 @@ class _Wrong(RouterError):
     """A step returned what it must not."""
 
 
-def _check(changed: object, event: Event) -> None:
+def renamed(steps: Sequence[Step], name: str) -> str:
+    """Return the id under which an event leaves that has the id `name` in the journal; what a step raises comes out."""
+    for step in steps:
+        name = step.renamed(name) if step.renames else name
+    return name
+
+
+def _check(changed: object, event: Event, *, renames: bool) -> None:
     """Refuse what is no event, is another one, or cannot be written."""
     if isinstance(changed, Coroutine):
         changed.close()
         raise _Wrong("it returned a coroutine: `apply` must not be async")
     if not isinstance(changed, Event):
         raise _Wrong(f"it returned {type(changed).__name__}, no Event and not None")
-    if changed.id != event.id:
+    if changed.id != event.id and not (renames and is_id(changed.id)):
         raise _Wrong(f"it returned an event with another id, {changed.id!r}"[:200])
     fields, message = cast("tuple[object, object]", (changed.fields, changed.message))  # `replace` checks no types
     if not (isinstance(fields, msgspec.Struct) and isinstance(message, Message)):

@@ -29,7 +29,6 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from http import HTTPStatus
-from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import ClassVar, Literal
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -40,6 +39,7 @@ from router import Batch, ConfigError, Deliver, Event, PemFile, Reject, Retry, S
 from router.units import Duration
 from router_plugins.failures import raise_for
 from router_plugins.http_client import NoAnswerError, Post, Requests, posting
+from router_plugins.http_client.denial import METADATA, Network, networks
 from router_plugins.tls import check_pair, check_system, client_context, warn_of_expiry
 from router_plugins.webhook_answers import Statuses, excerpt, outcome
 from router_plugins.webhook_headers import check_headers
@@ -86,9 +86,10 @@ class Webhook(Sink, frozen=True, kw_only=True):
     private_key_password: Secret | None = None
     """What the key is encrypted with."""
 
-    deny: tuple[str, ...] = ("169.254.0.0/16", "fe80::/10", "100.100.100.200/32")
+    deny: tuple[str, ...] = METADATA
     """Networks that are not connected to, whatever the name in `url` resolves to; by default those where clouds give a
-    machine its credentials. Through a `proxy` it is the proxy that has to see to that."""
+    machine its credentials. An address of IPv4 is meant in all of its forms in IPv6, too. Through a `proxy` it is the
+    proxy that has to see to that."""
 
     def check(self) -> None:
         """Refuse what is no URL of a web server or a proxy, networks that are none, and what cannot be sent."""
@@ -246,10 +247,10 @@ def _check_proxy(proxy: str) -> None:
         raise ConfigError("proxy", "has more in it than user, password, host and port", sample)
 
 
-def _networks(texts: Sequence[str]) -> Sequence[IPv4Network | IPv6Network]:
+def _networks(texts: Sequence[str]) -> Sequence[Network]:
     """Read networks; raise `ConfigError` for what is none."""
     try:
-        return [ip_network(text) for text in texts]
+        return networks(texts)
     except ValueError as error:
         raise ConfigError("deny", str(error), "such as 10.0.0.0/8 or fd00::/8") from error
 

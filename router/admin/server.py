@@ -38,7 +38,7 @@ from router.admin.controls import (
     ReplayOrder,
     letter_of,
 )
-from router.admin.guard import refusal
+from router.admin.guard import is_stranger, refusal
 from router.admin.metrics import exposition
 from router.errors import ConfigError, RouterError
 from router.journal import State
@@ -127,8 +127,9 @@ class _Api:
     async def _ready(self, _: web.Request) -> web.Response:
         return web.Response(status=204 if self._controls.status().ready else 503)
 
-    async def _status(self, _: web.Request) -> web.Response:
-        return _json(self._controls.status())
+    async def _status(self, request: web.Request) -> web.Response:
+        status = self._controls.status()
+        return _json(status.without_texts() if is_stranger(request) else status)
 
     async def _metrics(self, request: web.Request) -> web.Response:
         body, content_type = self._metrics_of(request.headers.get("Accept", ""))

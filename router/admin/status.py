@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import msgspec
+from msgspec.structs import replace
 
 from router.journal import Statistics
 from router.latency import Latencies
+
+WITHHELD = "withheld (ask with the token of `admin: token:`, or on a loopback address where there is none)"
+"""Stands for a text that may quote what a destination answered."""
 
 
 class FrontStatus(msgspec.Struct, frozen=True):
@@ -101,3 +105,18 @@ class Status(msgspec.Struct, frozen=True):
     log_dropped: int = 0
     orphans: dict[str, OrphanStatus] = {}
     stopping: bool = False
+
+    def without_texts(self) -> Status:
+        """Return it as anyone may see it: of what went wrong only that it did, for texts may quote anything."""
+        return replace(
+            self,
+            journal=replace(self.journal, failing=_withheld(self.journal.failing)),
+            sources={name: replace(one, last_error=_withheld(one.last_error)) for name, one in self.sources.items()},
+            subscriptions={
+                name: replace(one, last_error=_withheld(one.last_error)) for name, one in self.subscriptions.items()
+            },
+        )
+
+
+def _withheld(text: str) -> str:
+    return text and WITHHELD

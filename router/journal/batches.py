@@ -24,6 +24,8 @@ from router.journal.salvage import is_malformed
 SWEEP = 256
 """Batches that are deleted in one transaction at most."""
 STRETCH_ROWS = 10_000
+_STRETCH_IDS = 500
+"""Batches of which the ids are read at once."""
 STRETCH_BYTES = 32 * 2**20
 """What a search reads in one transaction at most."""
 READ_BYTES = 8 * 2**20
@@ -229,6 +231,12 @@ class Batches:
         finally:
             rows.close()
         return batches, 0
+
+    def ids_below(self, below: int) -> tuple[list[bytes], int]:
+        """Return the ids of a stretch of batches below a position, newest first, and where it ended; 0 at the end."""
+        query = "SELECT first, ids FROM batches WHERE first < ? ORDER BY first DESC LIMIT ?"
+        rows = self._sql.execute(query, (below, _STRETCH_IDS)).fetchall()
+        return [ids for _, ids in rows], rows[-1][0] if len(rows) == _STRETCH_IDS else 0
 
     def stored_at(self, positions: Sequence[int]) -> list[float | None]:
         """Return when the batches that hold these positions were written, in Unix seconds; None at the head."""

@@ -63,6 +63,10 @@ class Inspection(Protocol):
         """
         ...
 
+    def named(self, accepts: Callable[[str], bool], pulse: Callable[[], object]) -> str | None:
+        """Return the newest id that is accepted, if any is; calls `pulse` as `find` does."""
+        ...
+
     def trouble(self, name: str, position: int) -> Trouble | None:
         """Return what is parked or dead at a position of a subscription."""
         ...

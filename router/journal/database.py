@@ -23,6 +23,7 @@ from router.journal.deliveries import Deliveries
 from router.journal.duplicates import Sealed
 from router.journal.ledger import Renamed, Unwritten
 from router.journal.prints import Prints
+from router.journal.private import touch
 from router.journal.records import Records
 from router.journal.salvage import is_malformed
 
@@ -56,6 +57,8 @@ def _text(stored: bytes) -> str:
 
 def opened(path: Path, mode: str) -> sqlite3.Connection:
     """Open a file in one of SQLite's modes: `ro`, `rw` or `rwc`."""
+    if mode == "rwc":
+        touch(path)  # SQLite would have it read by everyone; what it makes beside it is as this file is
     uri = f"{path.absolute().as_uri()}?mode={mode}"
     sql = sqlite3.connect(uri, uri=True, check_same_thread=False, isolation_level=None, timeout=10)
     sql.text_factory = _text
@@ -81,7 +84,7 @@ class Database:
             if readonly:
                 roll_back(path)
             self._sql = opened(path, "ro" if readonly else "rwc")
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise RouterError(f"{path}: {error} (a folder, or not allowed?)") from error
         self.batches = Batches(self._sql)
         self.records = Records(self._sql)

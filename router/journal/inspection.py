@@ -12,6 +12,7 @@ from router.event import LOST, UNDECODABLE, Event, Message, UndecodableFields
 from router.journal import FIRST, DeadLetter, Ending, Endings, Held, Parked, Restore, Segment, Span, Trouble
 from router.journal.batches import StoredBatch
 from router.journal.database import Database
+from router.journal.duplicates import ID
 from router.journal.records import StoredTrouble
 from router.journal.search import Key
 
@@ -120,6 +121,18 @@ class SqliteInspection:
                 for index in sought.indices(batch.ids, messages):
                     (event,) = events_of(part_of(batch, index, index + 1), self._restore)
                     yield batch.first + index, event
+
+    def named(self, accepts: Callable[[str], bool], pulse: Callable[[], object]) -> str | None:
+        """Return the newest id that is accepted; ids alone are read, and are looked at between the reads."""
+        below = self.head
+        while below:
+            pulse()
+            rows, below = self._database.batches.ids_below(below)
+            for ids in rows:
+                for start in range(len(ids) - ID, -1, -ID):
+                    if accepts(name := ids[start : start + ID].hex()):
+                        return name
+        return None
 
     def trouble(self, name: str, position: int) -> Trouble | None:
         """Return what is parked or dead at a position of a subscription."""

@@ -25,6 +25,7 @@ from router.journal.database import Database, opened, roll_back
 from router.journal.dig import page_size
 from router.journal.headfile import Known
 from router.journal.prints import Prints
+from router.journal.private import touch
 from router.journal.rebuild import missing
 from router.journal.records import Records
 from router.journal.report import Damage
@@ -218,6 +219,7 @@ def _aside(path: Path) -> Path:
 def _copy(path: Path) -> str:
     """Copy a file aside, and wait until it is on disk; returns the copy's name."""
     aside = _aside(path)
+    touch(aside)
     shutil.copy2(path, aside)
     sync(aside)
     sync(path.parent)

@@ -17,13 +17,17 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from router.errors import ConfigError
+from router.journal.private import make_folder, tighten
 
 LOCK = "lock"
 
 
 @contextmanager
 def hold(state: Path) -> Generator[None]:
-    """Have the folder for this process, and make it if it is not there; raises `ConfigError` if another one has it."""
+    """Have the folder for this process, and make it if it is not there; raises `ConfigError` if another one has it.
+
+    It and the files in it are the owner's alone from then on.
+    """
     with _named(state), _locked(state):
         yield
 
@@ -89,7 +93,7 @@ def _named(state: Path) -> Generator[None]:
 @contextmanager
 def _locked(state: Path) -> Generator[None]:
     try:
-        state.mkdir(parents=True, exist_ok=True)
+        make_folder(state)
         handle = os.open(state / LOCK, os.O_CREAT | os.O_RDWR, 0o600)
     except OSError as error:
         raise ConfigError(
@@ -103,6 +107,7 @@ def _locked(state: Path) -> Generator[None]:
             "state", f"another router is running on {state}", "stop it, or name another folder"
         ) from error
     try:
+        tighten(state)
         yield
     finally:
         os.close(handle)

@@ -21,6 +21,7 @@ from router.errors import RouterError
 from router.journal import FIRST
 from router.journal.database import Database, opened, roll_back
 from router.journal.dig import Row, dig, page_size
+from router.journal.private import append_to
 from router.journal.report import CheckReport, Damage, Repair
 from router.journal.salvage import Lost, is_malformed, salvage
 
@@ -210,7 +211,7 @@ def damage_of(lost: Lost) -> Damage:
 def _note(path: Path, lost: Sequence[Lost]) -> None:
     if lost:
         now = time.time()
-        with path.open("ab") as file:
+        with append_to(path) as file:
             for one in lost:
                 line = {"at": now, **msgspec.structs.asdict(one), "problem": "malformed"}
                 file.write(msgspec.json.encode(line) + b"\n")

@@ -23,6 +23,7 @@ from router.event import Message
 from router.journal import FIRST, Progress
 from router.journal.batches import Row, Sweep
 from router.journal.database import Database
+from router.journal.private import append_to
 from router.journal.rebuild import ASIDE, survey
 from router.journal.report import CheckReport, Damage
 from router.journal.salvage import NoRowError, is_malformed
@@ -283,7 +284,7 @@ def _kept(at: float, table: _Table, name: str, position: int, problem: str, ids:
 def _append(path: Path, lines: Sequence[_Aside]) -> None:
     """Write the lines and wait until they are on disk."""
     if lines:
-        with path.open("ab") as file:
+        with append_to(path) as file:
             file.writelines(msgspec.json.encode(line) + b"\n" for line in lines)
             file.flush()
             os.fsync(file.fileno())

@@ -12,6 +12,7 @@ import msgspec
 import structlog
 from msgspec.structs import replace
 
+from router.journal.private import append_to
 from router.journal.report import Damage
 
 WRITTEN_DOWN = "journal.lost.jsonl"
@@ -53,7 +54,7 @@ def write_down(state: Path, loss: Loss) -> None:
     before = losses(state)
     if before and replace(before[-1], at=0.0, kept="", problem="") == replace(loss, at=0.0, kept="", problem=""):
         return
-    with (state / WRITTEN_DOWN).open("ab") as file:
+    with append_to(state / WRITTEN_DOWN) as file:
         file.write(msgspec.json.encode(loss) + b"\n")
         file.flush()
         os.fsync(file.fileno())

@@ -13,7 +13,7 @@ import anyio
 import pytest
 from aiohttp import web
 from servers.daemon import Daemon, post, running, text
-from servers.hook import answering
+from servers.hook import answering, hook
 
 pytestmark = pytest.mark.anyio
 
@@ -151,3 +151,36 @@ async def test_nothing_found_says_what_was_searched(tmp_path: Path) -> None:
         done = daemon.cli("explain", str(daemon.config), " ")
         assert done.returncode == 1
         assert "an empty key" in done.stderr
+
+
+async def test_a_mail_is_found_by_the_id_that_a_masked_subscription_sees(tmp_path: Path) -> None:
+    """The webhook and the file have one id of their own for it, again when it is replayed; the journal has another."""
+    mask = "{type: mask, fields: [rcpt, env_id], key: 0123456789abcdef}"
+    async with hook() as destination:
+        departments = f"""
+  a:
+    accounts: ["*"]
+    subscriptions:
+      hook: {{steps: [{mask}], to: {{type: webhook, url: "{destination.url}"}}}}
+      file: {{steps: [{mask}], to: {{type: file, path: "{{out}}/masked.jsonl"}}}}
+      clear: {{to: {{type: file, path: "{{out}}/clear.jsonl"}}}}
+"""
+        with running(tmp_path, departments.replace("{out}", str(tmp_path))) as daemon:
+            await post(daemon.url, range(3), {})
+            await anyio.to_thread.run_sync(daemon.wait_settled)
+            seen = destination.ids[0]
+            (event,) = await explained(daemon, seen.upper())
+            lines = [json.loads(line) for line in (tmp_path / "masked.jsonl").read_text().splitlines()]
+            assert f"its id there is {seen}" in event["ways"][0]["text"]
+            assert destination.ids == [event["id"] for event in destination.sent]
+            assert sorted(destination.ids) == sorted(line["id"] for line in lines)
+            assert event["event"]["id"] not in json.dumps([lines, destination.sent])
+            assert event["event"]["id"] in (tmp_path / "clear.jsonl").read_text()
+            replay = daemon.cli("replay", str(daemon.config), "a/hook", "--since", "1h")
+            assert replay.returncode == 0, replay.stderr
+            with anyio.fail_after(20):
+                while len(destination.ids) < 6:
+                    await anyio.sleep(0.02)
+            assert sorted(destination.ids[3:]) == sorted(destination.ids[:3])
+            assert not await explained(daemon, "0" * 32)
+            assert daemon.verify()["ok"]

@@ -1,7 +1,7 @@
 """What should have arrived where, from the emulator's books, against what did, by (env_id, rcpt).
 
 The expectations repeat config/demo.yaml in plain Python on purpose: they must not be computed by the code that
-they judge.
+they judge. Ids are not compared: a masked event's is another one than that of its result.
 """
 
 from __future__ import annotations

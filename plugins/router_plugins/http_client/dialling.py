@@ -3,26 +3,26 @@
 A name is looked up again when its addresses are ten seconds old or none of them took a connection (`names`). Several
 are tried side by side, a quarter of a second apart (RFC 8305, by aiohappyeyeballs, as aiohttp does): uvloop would wait
 for each in turn. Addresses in a denied network are left out after the name was looked up, and connected to is what was
-looked at: so no name leads there, whoever answers for it.
+looked at: so no name leads there, whoever answers for it. Where a connection has come to is looked at once more, before
+anything is sent: what a system takes an address for is its own affair.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
+import socket
 import ssl
 from collections.abc import Callable, Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_address
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 
 import aiohappyeyeballs
 from yarl import URL
 
 from router import Names
 from router_plugins.http_client.connection import Connection
+from router_plugins.http_client.denial import Network, denies
 from router_plugins.http_client.errors import DeniedError
-
-Network: TypeAlias = IPv4Network | IPv6Network
 
 STAGGER = 0.25
 """Seconds until another address is tried beside one that does not answer."""
@@ -58,6 +58,7 @@ class Dialler:
         except OSError:
             self._names.doubt(self._host, self._port)
             raise
+        self._check_peer(sock)
         if self._tls is None:
             return (await loop.create_connection(factory, sock=sock))[1]
         _, connection = await loop.create_connection(
@@ -72,13 +73,18 @@ class Dialler:
     async def _look_up(self) -> Sequence[Any]:
         """Return the addresses that may be connected to."""
         found = await self._names.look_up(self._host, self._port)
-        allowed = [one for one in found if not self._denies(one[4][0])]
+        allowed = [one for one in found if not denies(self._denied, one[4][0])]
         if found and not allowed:
             raise DeniedError(f"{found[0][4][0]} is in a network that is denied")
         return allowed
 
-    def _denies(self, host: Any) -> bool:
-        """Say whether a numeric address is denied; one of IPv4 in IPv6's clothes is the IPv4 one."""
-        address = ip_address(host.partition("%")[0])
-        address = getattr(address, "ipv4_mapped", None) or address
-        return any(address in network for network in self._denied)
+    def _check_peer(self, sock: socket.socket) -> None:
+        """Close a connection that has come to a denied address."""
+        try:
+            peer = sock.getpeername()[0]
+        except OSError:  # it has ended by now
+            sock.close()
+            raise
+        if denies(self._denied, peer):
+            sock.close()
+            raise DeniedError(f"{peer} is in a network that is denied")

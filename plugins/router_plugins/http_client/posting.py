@@ -10,7 +10,8 @@ from typing import Any
 from yarl import URL
 
 from router_plugins.http_client.client import MAX_AGE, Client
-from router_plugins.http_client.dialling import Dialler, Network
+from router_plugins.http_client.denial import Network
+from router_plugins.http_client.dialling import Dialler
 from router_plugins.http_client.parser import Answer, Limits
 from router_plugins.http_client.proxied import Proxied
 from router_plugins.http_client.request import Requests

@@ -5,14 +5,19 @@ from __future__ import annotations
 import io
 import json
 import socket
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import anyio
 import pytest
+from aiohttp import web
 from servers.daemon import Daemon, post, running
+from servers.hook import answering
+
+from router.admin.status import WITHHELD
 
 pytestmark = pytest.mark.anyio
 
@@ -95,3 +100,56 @@ async def test_what_a_stranger_may_read_says_nothing_of_mails(daemon: Daemon) ->
                 f"http://127.0.0.1:{daemon.admin}{path}", headers={"Host": "evil.example"}
             ) as answer:
                 assert "example.net" not in json.dumps(await answer.text())
+
+
+ANSWER = "no such customer: someone@example.net"
+TOKEN = {"Authorization": "Bearer 0123456789abcdef"}
+
+
+async def refuse(_: web.Request) -> web.Response:
+    return web.Response(status=503, text=ANSWER)
+
+
+@pytest.mark.parametrize("token", [False, True])
+async def test_what_a_destination_answered_is_told_to_the_operator_alone(tmp_path: Path, *, token: bool) -> None:
+    """With the token where there is one; without one on a loopback address, to who names it so."""
+    async with answering(refuse) as url:
+        to = f"{{to: {{type: webhook, url: '{url}'}}}}"
+        departments = f'  a: {{accounts: ["*"], subscriptions: {{hook: {to}}}}}\n'
+        with guarded(tmp_path, departments, token=token) as daemon:
+            await post(daemon.url, range(1), {})
+            base = f"http://127.0.0.1:{daemon.admin}"
+            operator, stranger = (TOKEN, {}) if token else ({}, {"Host": "evil.example"})
+            async with aiohttp.ClientSession(base) as session:
+                with anyio.fail_after(20):
+                    while ANSWER not in json.dumps(await asked(session, "/status", operator)):
+                        await anyio.sleep(0.05)
+                hidden = await asked(session, "/status", stranger)
+                assert hidden["subscriptions"]["a/hook"]["last_error"] == WITHHELD
+                assert hidden["subscriptions"]["a/hook"]["last_error_at"]
+                for headers in (stranger, {**stranger, "Authorization": "Bearer 0123456789abcdeg"}):
+                    for path in ("/status", "/status?x=1", "/metrics", "/health", "/ready"):
+                        async with session.get(path, headers=headers) as answer:
+                            said = await answer.text() + str(answer.headers)
+                            assert "customer" not in said
+                            assert "@" not in said.replace("@type", "")
+                    async with session.get("/dead/a/hook", headers=headers) as answer:
+                        assert answer.status in {401, 403}
+
+
+@contextmanager
+def guarded(folder: Path, departments: str, *, token: bool) -> Generator[Daemon]:
+    daemon = Daemon(folder, departments)
+    if token:
+        config = daemon.config.read_text()
+        daemon.config.write_text(config.replace(f"{daemon.admin}}}", f"{daemon.admin}, token: 0123456789abcdef}}", 1))
+    daemon.start()
+    try:
+        yield daemon
+    finally:
+        daemon.kill()
+
+
+async def asked(session: aiohttp.ClientSession, path: str, headers: dict[str, str]) -> Any:
+    async with session.get(path, headers=headers) as answer:
+        return await answer.json()

@@ -89,6 +89,8 @@ async def test_a_new_match_is_compared_with_the_old_on_recorded_traffic(tmp_path
             "a/new": (0, 0, 0, 16),
         }
         assert len(found["a/failed"]["samples"]["only_new"]) == 2
+        for name in found["a/all"]["samples"]["changed"]:
+            assert daemon.cli("explain", str(daemon.config), name).returncode == 0, "it is the journal's"
         assert "only old" in run(daemon, "--shadow", str(old))[1]
         assert run(daemon, "--shadow", str(old), "--since", "0s", "--json")[0] == 0
         assert run(daemon, "--since", "1h")[0] == 2
