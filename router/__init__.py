@@ -4,6 +4,7 @@ from router.errors import ConfigError, Partial, Reject, Retry, RouterError, Unde
 from router.event import UNDECODABLE, Batch, Event, Message, json_lines
 from router.names import Names
 from router.plugin import Count, Decoder, Deliver, Emit, Marks, Placed, Plugin, Ready, Secret, Sink, Source, Step
+from router.terminal import harmless, harmless_json
 from router.threads import Threads
 from router.units import Duration, Size
 
@@ -34,5 +35,7 @@ __all__ = [
     "Step",
     "Threads",
     "Undecodable",
+    "harmless",
+    "harmless_json",
     "json_lines",
 ]

@@ -24,6 +24,7 @@ LAYERS = [
         "listeners",
         "names",
         "outlet",
+        "terminal",
         "threads",
         "units",
         "worker",
