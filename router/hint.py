@@ -23,14 +23,20 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def unknown_subscription(name: str, known: Iterable[str]) -> str:
-    """Return what is said where `department/name` is none: the nearest that is, also by one of the two words alone."""
+    """Return what is said where `department/name` is none, with the nearest that is."""
+    hint = nearest_subscription(name, known)
+    return f"no subscription `{name}`{f' ({hint})' if hint else ''}"
+
+
+def nearest_subscription(name: str, known: Iterable[str]) -> str:
+    """Return the hint for a `department/name` that is none, also by one of the two words alone."""
     names = sorted(known)
     word = name.strip(" /").lower()
     parts = [full for full in names if word in full.split("/")]
     hint = f"did you mean `{parts[0]}`?" if len(parts) == 1 else nearest(word, parts or names)
     if not hint.startswith("did") and (by_part := _by_part(word, names)):
         hint = f"did you mean `{by_part}`?"
-    return f"no subscription `{name}`{f' ({hint})' if hint else ''}"
+    return hint
 
 
 def _by_part(word: str, names: Sequence[str]) -> str:

@@ -32,7 +32,7 @@ from router.errors import Retry, RouterError
 from router.explain import explain
 from router.figures import Figures
 from router.fronts.crew import FRONT, Command
-from router.hint import nearest, unknown_subscription
+from router.hint import nearest_subscription, unknown_subscription
 from router.intake import Intake, event_of
 from router.journal import Partition, State
 from router.letters import LetterDesk
@@ -126,7 +126,8 @@ class Engine:
             if name in self.roster.leaving:
                 left = await self._reload.leave(name, 0.0)
             elif name not in self.partition.names:
-                raise RouterError(f"nothing is kept of `{name}` ({nearest(name, self.roster.orphans)})")
+                known = [*self.roster.orphans, *self.roster.running]
+                raise RouterError(f"nothing is kept of `{name}` ({nearest_subscription(name, known)})")
             self.partition.forget(name)
         said = f"{name} is forgotten, with {left} that were not delivered" if left else f"{name} is forgotten"
         log.warning("forgotten, as was asked for", subscription=name, **asdict(left))

@@ -86,10 +86,10 @@ def main() -> None:
     secure_streams()
     secure_output()
     configure("info")
-    sys.exit(_run(sys.argv[1:]))
+    sys.exit(execute(sys.argv[1:]))
 
 
-def _run(arguments: Sequence[str]) -> int:
+def execute(arguments: Sequence[str]) -> int:
     """Run a command; return its exit code, when all that it printed is written."""
     code = 0
     try:

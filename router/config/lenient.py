@@ -101,7 +101,8 @@ def _blocks(text: str, line: int = 0) -> Iterator[tuple[Scalar, Node]]:
     keys = list(_KEY.finditer(text))
     indent = min((len(key["indent"]) for key in keys), default=0)
     keys = [key for key in keys if len(key["indent"]) == indent]
-    for key, end in zip(keys, [*(one.start() for one in keys[1:]), len(text)], strict=True):
+    ends = [*(key.start() for key in keys), len(text)][1:]
+    for key, end in zip(keys, ends, strict=True):
         here = line + text.count("\n", 0, key.start())
         try:
             yield from read("\n" * here + text[key.start() : end]).entries
@@ -136,6 +137,7 @@ class _Salvage:
 
     def __init__(self, root: MapNode, folder: Path, environ: Mapping[str, str]) -> None:
         self._root = root
+        self._folder = folder
         special: dict[type, Special] = {Secret: secret(folder)}
         self._walk = Walk(Problems("", root), environ, special)
         folders: Any = self._value("plugins", tuple[str, ...]) or ()
@@ -149,9 +151,11 @@ class _Salvage:
         journal = self._value("journal", Journal)
         if journal is None and said is not None and _type_of(said) not in {"", _DEFAULTS[Journal]}:
             return None
-        found = str(state) if state else "state" if self._root.get("state") is None else self._value("state", str)
-        if found is None:
+        name = "state" if self._root.get("state") is None else self._value("state", str)
+        if state is None and name is None:
             return None
+        places = [state] if state else [self._folder / name, Path(name)]
+        found = next((str(place) for place in places if place.is_dir()), str(places[0]))
         return Config(
             state=found,
             journal=journal or self._default(Journal),
