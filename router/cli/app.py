@@ -111,7 +111,7 @@ def _said(errors: Sequence[BaseException]) -> int:
         first, *others = str(error).split("\n")
         tables.tell(f"router: {first}")
         for line in others:
-            tables.tell(f"  {line}")
+            tables.tell(line if isinstance(error, BadConfig) else f"  {line}")  # an editor jumps to a mistake's line
     return BAD_CONFIG if any(isinstance(e, ConfigError | BadConfig) for e in errors) else FAILED
 
 

@@ -155,7 +155,7 @@ def mapping(text: str) -> dict[str, Any]:
         plain: dict[str, Any] = Walk(problems, os.environ, {}).texts(root, ())
         problems.raise_any()
     except (BadText, BadConfig) as error:
-        raise typer.BadParameter("; ".join(str(error).splitlines())) from error
+        raise typer.BadParameter("; ".join(str(error).splitlines()), param_hint="--match") from error
     return plain
 
 
