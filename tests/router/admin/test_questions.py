@@ -85,7 +85,7 @@ def deep(levels: int) -> dict[str, object]:
     [
         ("/replays/d/all", json.dumps({"since": 0, "match": deep(500)}).encode(), "nested more than 64 levels deep"),
         ("/dead/d/all/replay", json.dumps({"choice": {"match": deep(65)}}).encode(), "nested more than 64 levels deep"),
-        ("/replays/d/all", b'{"since": 0, "match": ' + b"[" * 100_000, "nested"),
+        ("/replays/d/all", b'{"since": 0, "match": ' + b"[" * 100_000, "the order"),
         ("/replays/d/all", b'{"since": 0, "match": ' + b'{"a":' * 100_000, "nested"),
         ("/reload", b"[" * 100_000, "the order"),
         ("/reload", b"\xff", "the order"),

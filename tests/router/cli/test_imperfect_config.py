@@ -33,7 +33,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ADMIN_TOKEN", TOKEN)
         made.start()
-    anyio.run(post, made.url, range(3), {})
+    anyio.run(post, made.url, range(3), dict[int, int]())
     yield made
     if made.process and made.process.poll() is None:
         made.kill()
@@ -246,7 +246,7 @@ def test_what_answers_but_is_no_daemon_is_said_to_be_none(run: Run) -> None:
             self.end_headers()
             self.wfile.write(b"<html>\x1b[2J" + b"[" * 100_000)
 
-        def log_message(self, *_: object) -> None:
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as the base has it
             pass
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Other) as server:
@@ -276,7 +276,7 @@ def test_without_a_daemon_a_file_that_says_nothing_is_the_mistake(tmp_path: Path
 def test_a_stopped_journal_is_read_by_what_is_left_of_the_config(tmp_path: Path, run: Run) -> None:
     made = Daemon(tmp_path, DEPARTMENTS)
     made.start()
-    anyio.run(post, made.url, range(2), {})
+    anyio.run(post, made.url, range(2), dict[int, int]())
     assert made.stop() == 0
     text = made.config.read_text()
     for mistake in (

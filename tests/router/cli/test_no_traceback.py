@@ -29,7 +29,7 @@ DEPARTMENTS = """
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     made = Daemon(tmp_path_factory.mktemp("output"), DEPARTMENTS)
     made.start()
-    anyio.run(post, made.url, range(3), {})
+    anyio.run(post, made.url, range(3), dict[int, int]())
     (made.folder / "message").write_bytes(text(1) + b"\n")
     yield made
     made.kill()

@@ -14,6 +14,7 @@ from contextlib import suppress
 import aiohttp
 import anyio
 import pytest
+from aiohttp import web
 from servers.daemon import Daemon, text
 from servers.hook import answering
 
@@ -34,13 +35,13 @@ DEPARTMENTS = """
 """
 
 
-async def _refuse(_: aiohttp.web.Request) -> aiohttp.web.Response:
-    return aiohttp.web.Response(status=400, text=HOSTILE)
+async def _refuse(_: web.Request) -> web.Response:
+    return web.Response(status=400, text=HOSTILE)
 
 
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """A daemon that has an event with a hostile answer, and a dead letter with another."""
+    """Run a daemon that has an event with a hostile answer, and a dead letter with another."""
     with anyio.from_thread.start_blocking_portal() as portal:
         with portal.wrap_async_context_manager(answering(_refuse)) as url:
             made = Daemon(tmp_path_factory.mktemp("hostile"), DEPARTMENTS.replace("URL", url))
