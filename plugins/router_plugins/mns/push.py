@@ -195,7 +195,7 @@ class MnsPush(Source, frozen=True, kw_only=True):
 
     def _address(self) -> tuple[str, int]:
         host, colon, port = self.listen.rpartition(":")
-        if not colon or not host or not port.isdecimal() or len(port) > 5 or int(port) > 0xFFFF:  # noqa: PLR2004 - the last port
+        if not colon or not host or not port.isdecimal() or int(port) > 0xFFFF:  # noqa: PLR2004 - the last port
             raise ValueError(f"{self.listen!r} is not HOST:PORT")
         return host.removeprefix("[").removesuffix("]"), int(port)
 
