@@ -6,6 +6,7 @@ from router.meaning import FieldName, FieldTemplate, InputPath, OutputPath, Outp
 from router.names import Names
 from router.pem import PemFile
 from router.plugin import Count, Decoder, Deliver, Emit, Marks, Placed, Plugin, Ready, Secret, Sink, Source, Step
+from router.terminal import harmless, harmless_json
 from router.threads import Threads
 from router.units import Duration, Size
 from router.values import NUMBER, Values
@@ -45,5 +46,7 @@ __all__ = [
     "Threads",
     "Undecodable",
     "Values",
+    "harmless",
+    "harmless_json",
     "json_lines",
 ]

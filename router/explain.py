@@ -23,6 +23,7 @@ from router.errors import Reject, RouterError
 from router.event import UNDECODABLE, Event
 from router.intake import event_of
 from router.journal import FIRST, DeadLetter, Ending, Inspection, Parked, Progress, Span, Trouble
+from router.journal.search import folded
 from router.match import text_of, why_not
 from router.plugin import Step, is_id
 from router.running import Live
@@ -37,11 +38,12 @@ def explain(
 ) -> Explanation:
     """Explain the newest results, up to `limit`, that a key names.
 
-    The key is an event id, or the exact text of any field (the recipient, env_id, Message-ID with or without its
-    angle brackets) or of a transport attribute; last, the id that `mask` gave an event. Raises `RouterError` without a
-    journal or a key. Blocks: it reads the whole journal, about two million events a second.
+    The key is an event id, or the exact text of any field (env_id, Message-ID with or without its angle brackets) or of
+    a transport attribute; one with an `@`, as the recipient, in any case; last, the id that `mask` gave an event.
+    Raises `RouterError` without a journal or a key. Blocks: it reads the whole journal, about two million events a
+    second.
     """
-    key = key.strip().removeprefix("<").removesuffix(">")
+    key = key.encode("utf-8", "replace").decode().strip().removeprefix("<").removesuffix(">").strip()
     if not key:
         raise RouterError("an empty key names nothing (an event id, env_id, Message-ID or recipient)")
     restore = partial(event_of, config.decoder)
@@ -93,7 +95,8 @@ def _names(key: str, event: Event) -> bool:
         return True  # its bytes hold the key, and nobody knows where a field begins
     plain: dict[str, Any] = msgspec.to_builtins(event.fields)
     values = {*map(str, plain.values()), *plain.get("extra", {}).values(), *event.message.attributes.values()}
-    return key in values or f"<{key}>" in values
+    sought = folded(key)
+    return any(folded(value).strip().removeprefix("<").removesuffix(">") == sought for value in values)
 
 
 class _Report:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -14,14 +15,20 @@ from router.match import Routes
 from router.plugin import Step
 from router.verify import NONE_HELD, Balance, Count
 
+Pause = Callable[[float], object]
+"""Called again and again with the seconds of work since then; what it raises ends the recount."""
 
-def recount(config: Config) -> list[Balance]:
+
+def recount(config: Config, pause: Pause = lambda _worked: None) -> list[Balance]:
     """Recompute the balance of every subscription of the config, and of those that only the journal knows."""
     described = subscriptions(config)
     routes = Routes([planned.route for planned in described], config.decoder)
     with config.journal.inspect(Path(config.state), partial(event_of, config.decoder)) as journal:
         counts = [_counted(journal, one.name, one.pattern, one.subscription.steps) for one in described]
+        begun = time.monotonic()
         for segment in journal.segments():
+            pause(time.monotonic() - begun)
+            begun = time.monotonic()
             for position, event in enumerate(segment.events, segment.first):
                 for index in routes.wanted(event):
                     if counted := counts[index]:

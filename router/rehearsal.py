@@ -16,7 +16,7 @@ from router.config.model import Config
 from router.config.plan import subscriptions
 from router.errors import Reject, RouterError
 from router.event import Event
-from router.hint import nearest
+from router.hint import unknown_subscription
 from router.intake import event_of
 from router.journal import Held, Inspection
 from router.journal.seek import seek_now
@@ -83,7 +83,7 @@ def rehearse(
     """Go through a range (Unix seconds); raises `RouterError` without a journal or such a subscription. Blocks."""
     planned = {one.name: one for one in subscriptions(config)}
     if name not in planned:
-        raise RouterError(f"no subscription `{name}` ({nearest(name, planned)})")
+        raise RouterError(unknown_subscription(name, planned))
     one = planned[name]
     wanted = Routes([one.route], config.decoder).wanted
     count = _Count(one.subscription.steps, samples)

@@ -6,7 +6,8 @@ first, what is in flight is delivered and committed within the grace, and the jo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from anyio.abc import ObjectReceiveStream, TaskGroup
 from msgspec.structs import asdict, astuple, replace
 
 from router.admin.explanation import Explanation
+from router.admin.note import noted
 from router.admin.server import admin
 from router.admin.status import OrphanStatus, SourceStatus, Status
 from router.beginning import beginnings
@@ -30,15 +32,17 @@ from router.errors import Retry, RouterError
 from router.explain import explain
 from router.figures import Figures
 from router.fronts.crew import FRONT, Command
-from router.hint import nearest
+from router.hint import nearest_subscription, unknown_subscription
 from router.intake import Intake, event_of
 from router.journal import Partition, State
 from router.letters import LetterDesk
+from router.recount import recount
 from router.reload import Reload
 from router.replays import ReplayDesk
 from router.roster import Roster, moves
 from router.running import Subscriber
 from router.supply import Supply
+from router.verify import Balance
 
 Again: TypeAlias = Callable[[], Config]
 """Loads the config anew; raises `RouterError` with all its mistakes."""
@@ -122,7 +126,8 @@ class Engine:
             if name in self.roster.leaving:
                 left = await self._reload.leave(name, 0.0)
             elif name not in self.partition.names:
-                raise RouterError(f"nothing is kept of `{name}` ({nearest(name, self.roster.orphans)})")
+                known = [*self.roster.orphans, *self.roster.running]
+                raise RouterError(f"nothing is kept of `{name}` ({nearest_subscription(name, known)})")
             self.partition.forget(name)
         said = f"{name} is forgotten, with {left} that were not delivered" if left else f"{name} is forgotten"
         log.warning("forgotten, as was asked for", subscription=name, **asdict(left))
@@ -158,6 +163,13 @@ class Engine:
         search = partial(explain, self.config, key, limit=limit, live=now, pulse=from_thread.check_cancelled)
         return await to_thread.run_sync(search, limiter=self._searches)
 
+    async def verify(self) -> Sequence[Balance]:
+        """Recompute the balance of every subscription; one search at a time, in a thread that lets others run."""
+        self.note_idle()
+        with suppress(Retry):
+            await self.partition.flush()
+        return await to_thread.run_sync(partial(recount, self.config, _pause), limiter=self._searches)
+
     def _delivery(self, name: str) -> Delivery:
         return self._named(name).delivery
 
@@ -166,7 +178,7 @@ class Engine:
         if name not in running:
             if name in self.partition.names:
                 raise RouterError(f"{name} does not run: {ORPHANED}")
-            raise RouterError(f"no subscription `{name}` ({nearest(name, running)})")
+            raise RouterError(unknown_subscription(name, running))
         return running[name]
 
     def note_idle(self) -> None:
@@ -220,13 +232,20 @@ async def serve(
         ending.flush, ending.grace = partition.flush, lambda: engine.config.grace
         tasks.start_soon(_note_idle, engine)
         tasks.start_soon(_follow_hangups, engine, hangups)
-        async with admin(config.admin.listen, config.admin.token, engine):
-            tasks.start_soon(engine.begin)
-            await stop.wait()
-            log.info("stopping")
-            await engine.stop()
+        async with admin(config.admin.listen, config.admin.token, engine) as listening:
+            with noted(Path(config.state), listening, config.admin.token):
+                tasks.start_soon(engine.begin)
+                await stop.wait()
+                log.info("stopping")
+                await engine.stop()
         await ending.settle()
         tasks.cancel_scope.cancel()
+
+
+def _pause(worked: float) -> None:
+    """Let others run for as long as a long piece of work took; raises if nobody waits for it any more."""
+    from_thread.check_cancelled()
+    time.sleep(worked)
 
 
 async def _note_idle(engine: Engine) -> None:

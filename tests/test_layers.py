@@ -26,6 +26,7 @@ LAYERS = [
         "names",
         "pem",
         "outlet",
+        "terminal",
         "threads",
         "units",
         "values",

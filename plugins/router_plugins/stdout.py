@@ -14,7 +14,7 @@ from typing import ClassVar, Literal
 import anyio.from_thread
 import anyio.to_thread
 
-from router import Batch, Retry, Sink
+from router import Batch, Retry, Sink, harmless, harmless_json
 
 STDOUT = 1
 """The descriptor; Python's own `sys.stdout` buffers, and blocks where it cannot be cancelled."""
@@ -34,10 +34,18 @@ class Stdout(Sink, frozen=True, kw_only=True):
     async def deliver(self, batch: Batch) -> None:
         """Return when the pipe, terminal or file has taken the whole batch; raise `Retry` when it is closed."""
         lines = [bytes(e.raw if self.form == "raw" else e.json()) + b"\n" for e in batch]
+        if os.isatty(STDOUT):  # whoever looks at it must not be at the mercy of what receivers answer
+            lines = [_for_terminal(line, raw=self.form == "raw") for line in lines]
         try:
             await anyio.to_thread.run_sync(_write, lines)
         except OSError as error:
             raise Retry(f"standard output: {os.strerror(error.errno or 0)}") from error
+
+
+def _for_terminal(line: bytes, *, raw: bool) -> bytes:
+    if not raw:
+        return harmless_json(line).encode()
+    return harmless(line.removesuffix(b"\n").decode(errors="surrogateescape")).encode() + b"\n"
 
 
 def _write(lines: Sequence[bytes]) -> None:

@@ -13,6 +13,7 @@ from router.journal import DeadLetter, Kind, State
 from router.journal.replay import Replay
 from router.match import ALWAYS, parse
 from router.plugin import Decoder
+from router.verify import Balance
 
 
 class Letter(msgspec.Struct, frozen=True):
@@ -176,6 +177,10 @@ class Controls(Protocol):
 
     async def explain(self, key: str, limit: int) -> Explanation:
         """Say what became of the newest events that a key names."""
+        ...
+
+    async def verify(self) -> Sequence[Balance]:
+        """Recompute the balance of every subscription from the journal, by the config that is in force."""
         ...
 
     async def reload_file(self, *, drop: bool, drain: float, only_plan: bool) -> str:

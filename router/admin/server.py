@@ -5,6 +5,7 @@
     GET  /status                            `Status`
     GET  /metrics                           the same for Prometheus
     GET  /explain?key=&limit=               `Explanation`
+    GET  /verify                            `Balance` each
     GET  /dead/DEPT/SUB?after=&limit=       a page of dead letters, `Letter` each; choose=: a `Choice` as JSON
     GET  /dead/DEPT/SUB/POSITION            `Letter`
     POST /dead/DEPT/SUB/replay, /discard    `Order`
@@ -14,7 +15,8 @@
     POST /pause/DEPT/SUB, /resume/DEPT/SUB, /forget/DEPT/SUB
     POST /reload                            `ReloadOrder`
 
-What cannot be done is answered 409 with one line of text; `router.admin.guard` says who may ask what.
+What cannot be done is answered 409 with one line of text, what is not understood 400, and what is not there 404, with
+the nearest that is; `router.admin.guard` says who may ask what.
 """
 
 from __future__ import annotations
@@ -40,12 +42,15 @@ from router.admin.controls import (
 )
 from router.admin.guard import is_stranger, refusal
 from router.admin.metrics import exposition
+from router.admin.questions import Unclear, astray, decoded, number
 from router.errors import ConfigError, RouterError
 from router.journal import State
 
 PAGE = 100
 """Dead letters in one answer, unless asked for others."""
 MOST = 1000
+LINE = 64 * 1024
+"""Bytes of a path with its query at most: that of a choice may be long."""
 EXPLAINED = 20
 """Events that are explained, unless asked for others."""
 
@@ -56,16 +61,19 @@ Answering = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @asynccontextmanager
-async def admin(listen: str, token: str | None, controls: Controls) -> AsyncGenerator[None]:
+async def admin(listen: str, token: str | None, controls: Controls) -> AsyncGenerator[str]:
     """Serve on `listen` (`HOST:PORT`) until the block ends, guarded by the token if there is one.
 
-    Raises `ConfigError` if the address cannot be had.
+    Yields where it listens, with the port that it has where 0 was asked for. Raises `ConfigError` if the address cannot
+    be had.
     """
     host, _, port = listen.rpartition(":")
     host = host.strip("[]")
-    app = web.Application(middlewares=[web.middleware(partial(_guard, token)), web.middleware(_answer_errors)])
+    app = web.Application(
+        middlewares=[web.middleware(partial(_guard, token)), web.middleware(partial(_answer_errors, controls))]
+    )
     app.add_routes(_Api(controls).routes())
-    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0, max_line_size=LINE)
     await runner.setup()
     try:
         try:
@@ -74,8 +82,10 @@ async def admin(listen: str, token: str | None, controls: Controls) -> AsyncGene
             raise ConfigError(
                 "admin.listen", f"cannot listen on {listen}: {error.strerror}", "name a free port"
             ) from error
+        if port == "0":
+            listen = f"{listen.removesuffix(':0')}:{runner.addresses[0][1]}"
         log.info("admin API listening", address=listen)
-        yield
+        yield listen
     finally:
         await runner.cleanup()
 
@@ -84,13 +94,18 @@ async def _guard(token: str | None, request: web.Request, handler: Answering) ->
     return refusal(request, token) or await handler(request)
 
 
-async def _answer_errors(request: web.Request, handler: Answering) -> web.StreamResponse:
+async def _answer_errors(controls: Controls, request: web.Request, handler: Answering) -> web.StreamResponse:
     try:
         return await handler(request)
+    except Unclear as error:
+        return web.Response(status=400, text=str(error))
     except RouterError as error:
         return web.Response(status=409, text=str(error))
-    except msgspec.DecodeError as error:
-        return web.Response(status=400, text=str(error))
+    except web.HTTPNotFound:
+        return web.Response(status=404, text=astray(request.path, controls.status().subscriptions))
+    except web.HTTPMethodNotAllowed as error:
+        wanted = ", ".join(sorted(error.allowed_methods))
+        return web.Response(status=405, text=f"{request.path} takes {wanted}", headers={"Allow": wanted})
 
 
 class _Api:
@@ -106,6 +121,7 @@ class _Api:
             web.get("/status", self._status),
             web.get("/metrics", self._metrics),
             web.get("/explain", self._explain),
+            web.get("/verify", self._verify),
             web.get(f"/dead/{name}", self._dead),
             web.get(f"/dead/{name}/{{position:[0-9]+}}", self._dead_letter),
             web.post(f"/dead/{name}/replay", self._replay),
@@ -136,13 +152,13 @@ class _Api:
         return web.Response(body=body, headers={"Content-Type": content_type})
 
     async def _dead(self, request: web.Request) -> web.Response:
-        after, limit = (_number(request, "after", 0), min(_number(request, "limit", PAGE), MOST))
-        choice = msgspec.json.decode(request.query.get("choose", "{}"), type=Choice)
+        after, limit = number(request.query, "after", 0), min(number(request.query, "limit", PAGE), MOST)
+        choice = decoded(request.query.get("choose", "{}"), Choice, "choose")
         letters = await self._controls.letters.choose(_name(request), choice, after, limit)
         return _json([letter_of(letter) for letter in letters])
 
     async def _dead_letter(self, request: web.Request) -> web.Response:
-        position = int(request.match_info["position"])
+        position = number(request.match_info, "position", 0)
         choice = Choice(positions=frozenset((position,)))
         letters = await self._controls.letters.choose(_name(request), choice, position - 1, 1)
         if not letters:
@@ -150,8 +166,11 @@ class _Api:
         return _json(letter_of(letters[0]))
 
     async def _explain(self, request: web.Request) -> web.Response:
-        limit = min(_number(request, "limit", EXPLAINED), MOST)
+        limit = min(number(request.query, "limit", EXPLAINED), MOST)
         return _json(await self._controls.explain(request.query.get("key", ""), limit))
+
+    async def _verify(self, _: web.Request) -> web.Response:
+        return _json(await self._controls.verify())
 
     async def _replay(self, request: web.Request) -> web.Response:
         order = await _order(request, Order)
@@ -203,15 +222,8 @@ def _name(request: web.Request) -> str:
     return f"{request.match_info['department']}/{request.match_info['subscription']}"
 
 
-def _number(request: web.Request, key: str, default: int) -> int:
-    text = request.query.get(key, str(default))
-    if not text.isdecimal():
-        raise RouterError(f"{key}={text} is not a number")
-    return int(text)
-
-
 async def _order(request: web.Request, kind: type[T]) -> T:
-    return msgspec.json.decode(await request.read() or b"{}", type=kind)
+    return decoded(await request.read() or b"{}", kind, "the order")
 
 
 def _json(value: object) -> web.Response:

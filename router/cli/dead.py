@@ -7,20 +7,22 @@ import sys
 import time
 from datetime import UTC, datetime
 from typing import Annotated, Any
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 import msgspec
 import typer
 
 from router.admin.controls import Choice, Letter, Order
+from router.admin.questions import LARGEST
 from router.admin.status import Status
 from router.cli import tables
-from router.cli.ask import ConfigFile, Json, Subscription, admin_of, ask
+from router.cli.ask import Json, Subscription, ask_for, named, read
 from router.cli.control import order
 from router.cli.options import taking
 from router.cli.selection import moment
-from router.config import Admin, load
-from router.config.nodes import BadText, read
+from router.cli.whereabouts import Asking, Place, Reach, place_of
+from router.config.nodes import BadText
+from router.config.nodes import read as parse
 from router.config.problem import BadConfig, Problems
 from router.config.walk import Walk
 from router.errors import RouterError
@@ -48,19 +50,25 @@ def choice_of(
     )
 
 
+class Identified(msgspec.Struct, frozen=True):
+    """What every event has."""
+
+    id: str
+
+
 dead = typer.Typer(
     no_args_is_help=True, help="List, show, replay or discard the events that a subscription gave up on."
 )
 
 
-@dead.command("list")
-@taking(choice=choice_of)
+@dead.command("list", cls=Asking)
+@taking(place=place_of, choice=choice_of)
 def dead_list(
-    config: ConfigFile,
+    place: Place,
     subscription: Subscription,
     choice: Choice,
-    after: Annotated[int, typer.Option(help="Only those behind this position.")] = 0,
-    limit: Annotated[int, typer.Option(help="How many at most.")] = 100,
+    after: Annotated[int, typer.Option(min=0, max=LARGEST, help="Only those behind this position.")] = 0,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many at most.")] = 100,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines with the whole events.")] = False,
 ) -> None:
     """List dead letters: why, after how many tries, since when.
@@ -68,39 +76,41 @@ def dead_list(
     Example: router dead list config/full.yaml sales/resend --kind refused --since 2h
     """
     query = urlencode({"after": after, "limit": limit, "choose": msgspec.json.encode(choice).decode()})
-    body = ask(admin_of(config), "GET", f"/dead/{quote(subscription)}?{query}")
-    letters = msgspec.json.decode(body, type=list[Letter])
+    reach = place.reach()
+    letters = ask_for(list[Letter], reach, f"{named(reach, 'dead', subscription)}?{query}")
     if as_json:
         for letter in letters:
-            print(msgspec.json.encode(letter).decode())
+            tables.say_json(msgspec.json.encode(letter))
         return
     table = tables.table("position", "event", "kind", "status", "attempts", "last try", "reason")
     for letter in letters:
         last = datetime.fromtimestamp(letter.last_try, UTC)
-        event = msgspec.json.decode(letter.event)["id"]
+        event = read(Identified, reach, letter.event).id
         numbers = (str(letter.position), event, letter.kind, str(letter.status or "-"), str(letter.attempts))
-        table.add_row(*numbers, f"{last:%Y-%m-%d %H:%M:%S}Z", tables.plain(letter.reason[:80]))
-    tables.console().print(table)
+        table.add_row(*numbers, f"{last:%Y-%m-%d %H:%M:%S}Z", letter.reason[:80])
+    tables.show(table)
 
 
-@dead.command("show")
+@dead.command("show", cls=Asking)
+@taking(place=place_of)
 def dead_show(
-    config: ConfigFile,
+    place: Place,
     subscription: Subscription,
-    position: Annotated[int, typer.Argument(help="As `list` shows it.")],
+    position: Annotated[int, typer.Argument(min=1, max=LARGEST, help="As `list` shows it.")],
 ) -> None:
     """Show a dead letter as JSON: the whole reason, and the event.
 
     Example: router dead show config/full.yaml sales/resend 4711
     """
-    body = ask(admin_of(config), "GET", f"/dead/{quote(subscription)}/{position}")
-    print(msgspec.json.format(body).decode())
+    reach = place.reach()
+    letter = ask_for(Letter, reach, f"{named(reach, 'dead', subscription)}/{position}")
+    tables.say_json(msgspec.json.format(msgspec.json.encode(letter)))
 
 
-@dead.command("replay")
-@taking(choice=choice_of)
+@dead.command("replay", cls=Asking)
+@taking(place=place_of, choice=choice_of)
 def dead_replay(
-    config: ConfigFile,
+    place: Place,
     subscription: Subscription,
     choice: Choice,
     per_second: Annotated[float, typer.Option(min=0.001, help="How many become due in a second.")] = 100.0,
@@ -114,15 +124,16 @@ def dead_replay(
     Example: router dead replay config/full.yaml sales/resend --kind refused --per-second 10
     """
     wanted = Order(choice=choice, per_second=per_second)
-    order(config, f"/dead/{quote(subscription)}/replay", wanted, as_json=as_json)
+    reach = place.reach()
+    order(reach, f"{named(reach, 'dead', subscription)}/replay", wanted, as_json=as_json)
     if wait:
-        _wait_unparked(load(config, os.environ).admin, subscription)
+        _wait_unparked(reach, subscription)
 
 
-@dead.command("discard")
-@taking(choice=choice_of)
+@dead.command("discard", cls=Asking)
+@taking(place=place_of, choice=choice_of)
 def dead_discard(
-    config: ConfigFile,
+    place: Place,
     subscription: Subscription,
     choice: Choice,
     as_json: Json = False,
@@ -132,25 +143,26 @@ def dead_discard(
     Example: router dead discard config/full.yaml sales/resend --kind exhausted --until 30d
     """
     wanted = Order(choice=choice)
-    order(config, f"/dead/{quote(subscription)}/discard", wanted, as_json=as_json)
+    reach = place.reach()
+    order(reach, f"{named(reach, 'dead', subscription)}/discard", wanted, as_json=as_json)
 
 
 def mapping(text: str) -> dict[str, Any]:
     """Return a match as plain data; its fields and values are checked by the daemon."""
     try:
-        root = read(text)
+        root = parse(text)
         problems = Problems("--match", root)
         plain: dict[str, Any] = Walk(problems, os.environ, {}).texts(root, ())
         problems.raise_any()
     except (BadText, BadConfig) as error:
-        raise typer.BadParameter(str(error)) from error
+        raise typer.BadParameter("; ".join(str(error).splitlines()), param_hint="--match") from error
     return plain
 
 
-def _wait_unparked(admin: Admin, subscription: str) -> None:
+def _wait_unparked(reach: Reach, subscription: str) -> None:
     """Show how many are parked until none is."""
     while True:
-        now = msgspec.json.decode(ask(admin, "GET", "/status"), type=Status).subscriptions.get(subscription)
+        now = ask_for(Status, reach, "/status").subscriptions.get(subscription)
         if now is None:
             raise RouterError(f"{subscription} is no longer there")
         said = f"{now.parked} parked, {now.delivered} delivered, {now.dead} dead"

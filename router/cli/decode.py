@@ -18,6 +18,7 @@ from router.intake import event_of
 from router.lines import body_of
 from router.plugin import Decoder
 from router.proof import check_decoder
+from router.terminal import harmless_json
 
 
 def decode(
@@ -39,8 +40,8 @@ def decode(
     write = sys.stdout.buffer.write
     for path in files or [Path("-")]:
         for body in _messages(path, whole=whole):
-            write(event_of(chosen, Message(body, time.time()), "decode").json() + b"\n")
-    sys.stdout.flush()
+            event = event_of(chosen, Message(body, time.time()), "decode")
+            write(harmless_json(event.json()).encode() + b"\n")
 
 
 def _chosen(name: str, options: dict[str, str]) -> Decoder:

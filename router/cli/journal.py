@@ -5,20 +5,24 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import Annotated
 
 import msgspec
 import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from router.admin.questions import LARGEST
 from router.cli import tables
+from router.cli.books import books
+from router.cli.options import taking
 from router.cli.selection import Selection, matching, moment
-from router.config import Config, load
+from router.cli.whereabouts import Asking, Place, place_of
+from router.config import Config
 from router.errors import RouterError
 from router.event import Event, Message
 from router.intake import event_of
@@ -26,10 +30,10 @@ from router.journal import FIRST, Inspection
 from router.journal.inspection import is_damaged
 from router.journal.report import CheckReport, Damage, Repair
 from router.lines import line_of
+from router.terminal import harmless, harmless_json
 
-ConfigFile = Annotated[Path, typer.Argument(help="The YAML file; names the state folder.", metavar="CONFIG")]
-First = Annotated[int, typer.Option("--from", help="The first position.", min=FIRST)]
-Last = Annotated[int | None, typer.Option("--to", help="The last position.")]
+First = Annotated[int, typer.Option("--from", help="The first position.", min=FIRST, max=LARGEST)]
+Last = Annotated[int | None, typer.Option("--to", help="The last position.", min=FIRST, max=LARGEST)]
 Since = Annotated[str, typer.Option(help="Received since: 2026-11-24T08:00Z, or 2h for two hours ago.")]
 Until = Annotated[str, typer.Option(help="Received before.")]
 Match = Annotated[str, typer.Option(help="As in a config: '{type: Deliver:SendFailed, region: cn-hangzhou}'.")]
@@ -37,9 +41,10 @@ Match = Annotated[str, typer.Option(help="As in a config: '{type: Deliver:SendFa
 journal = typer.Typer(no_args_is_help=True, help="Look into the journal, check it, and keep it small.")
 
 
-@journal.command()
+@journal.command(cls=Asking)
+@taking(place=place_of)
 def cat(
-    config: ConfigFile,
+    place: Place,
     first: First = FIRST,
     last: Last = None,
     since: Since = "",
@@ -53,17 +58,17 @@ def cat(
 
     Example: router journal cat config/minimal.yaml --since 2h --match '{status: [2, 4]}'
     """
-    loaded = load(config, os.environ)
+    loaded = books(place)
     selection = _selection(loaded, first, last, since, until, match)
     with _inspected(loaded) as found:
-        damaged = _write(sys.stdout.buffer, found, selection, raw=raw)
-    sys.stdout.flush()
+        damaged = _write(_printed, found, selection, raw=raw)
     _tell_damaged(damaged if raw else 0)
 
 
-@journal.command()
+@journal.command(cls=Asking)
+@taking(place=place_of)
 def export(
-    config: ConfigFile,
+    place: Place,
     file: Annotated[Path, typer.Argument(help="Where to write; must not exist yet.")],
     first: First = FIRST,
     last: Last = None,
@@ -78,7 +83,7 @@ def export(
 
     Example: router journal export config/minimal.yaml results.txt --since 2026-11-23 --until 2026-11-24
     """
-    loaded = load(config, os.environ)
+    loaded = books(place)
     selection = _selection(loaded, first, last, since, until, match)
     if file.exists():
         raise RouterError(f"{file} is there already (name another file)")
@@ -86,7 +91,7 @@ def export(
     with _inspected(loaded) as found:
         try:
             with part.open("xb") as out:
-                damaged = _write(out, found, selection, raw=True)
+                damaged = _write(out.write, found, selection, raw=True)
                 out.flush()
                 os.fsync(out.fileno())
             part.rename(file)
@@ -101,9 +106,10 @@ def export(
     _tell_damaged(damaged)
 
 
-@journal.command()
+@journal.command(cls=Asking)
+@taking(place=place_of)
 def check(
-    config: ConfigFile,
+    place: Place,
     repair: Annotated[
         bool, typer.Option("--repair", help="Set damaged rows aside; the daemon must be stopped.")
     ] = False,
@@ -121,7 +127,7 @@ def check(
 
     Example: router journal check config/minimal.yaml
     """
-    loaded = load(config, os.environ)
+    loaded = books(place)
     state, identify = Path(loaded.state), partial(_identify, loaded) if ids else None
     report = loaded.journal.examine(state, identify)
     repaired = Repair(0)
@@ -135,23 +141,24 @@ def check(
             "lost": repaired.lost,
             "report": report,
         }
-        print(msgspec.json.encode(found).decode())
+        tables.say_json(msgspec.json.encode(found))
     else:
         _print(report, repaired)
     if report.damage or report.lost or repaired.lost:
         raise typer.Exit(1)
 
 
-@journal.command()
-def compact(config: ConfigFile) -> None:
+@journal.command(cls=Asking)
+@taking(place=place_of)
+def compact(place: Place) -> None:
     """Delete what is settled and older than the retention, and give the space back; the daemon must be stopped.
 
     Example: router journal compact config/minimal.yaml
     """
-    loaded = load(config, os.environ)
+    loaded = place.load()  # whole: what is not named in it may lose what it has not delivered
     names = [f"{owner}/{name}" for owner, d in loaded.departments.items() for name in d.subscriptions]
     before, after = loaded.journal.compact(Path(loaded.state), names)
-    print(f"{before / 2**20:.1f} MiB before, {after / 2**20:.1f} MiB after")
+    tables.say(f"{before / 2**20:.1f} MiB before, {after / 2**20:.1f} MiB after")
 
 
 def _selection(config: Config, first: int, last: int | None, since: str, until: str, match: str) -> Selection:
@@ -177,7 +184,14 @@ def _identify(config: Config, message: Message, source: str) -> str:
     return event_of(config.decoder, message, source).id
 
 
-def _write(out: BinaryIO, found: Inspection, selection: Selection, *, raw: bool) -> int:
+def _printed(line: bytes) -> object:
+    """Print a line, harmless for a terminal if it goes to one."""
+    if sys.stdout.isatty():
+        line = harmless(line.decode(errors="surrogateescape").removesuffix("\n")).encode() + b"\n"
+    return sys.stdout.buffer.write(line)
+
+
+def _write(write: Callable[[bytes], object], found: Inspection, selection: Selection, *, raw: bool) -> int:
     """Write the events; returns how many of them are damaged. Raw, those are left out: nothing is there to write."""
     damaged = 0
     shown = Progress(
@@ -188,9 +202,9 @@ def _write(out: BinaryIO, found: Inspection, selection: Selection, *, raw: bool)
         for position, event in selection.pick(found):
             damaged += is_damaged(event)
             if not raw:
-                out.write(b'{"position":%d,%b\n' % (position, event.json()[1:]))
+                write(b'{"position":%d,%b\n' % (position, harmless_json(event.json()).encode()[1:]))
             elif not is_damaged(event):
-                out.write(line_of(bytes(event.raw)) + b"\n")
+                write(line_of(bytes(event.raw)) + b"\n")
             shown.update(task, completed=position - found.tail)
     return damaged
 
@@ -208,16 +222,16 @@ def _print(report: CheckReport, repaired: Repair) -> None:
             table.add_row(_positions(one), one.problem, "can be set aside" if one.repairable else "by hand")
         for one in lost:
             table.add_row(_positions(one), one.problem, "lost")
-        tables.console().print(table)
+        tables.show(table)
     problems = len(report.damage) + len(report.lost)
-    print(f"{report.events} events: {f'{problems} problems' if problems else 'sound'}")
+    tables.say(f"{report.events} events: {f'{problems} problems' if problems else 'sound'}")
     for count, text in (
         (repaired.rows, "rows were set aside now"),
         (report.set_aside, "events were damaged or lost, and are set aside"),
         (report.renamed, "events would get another id from today's decoder; they keep theirs"),
     ):
         if count:
-            print(f"{count} {text}")
+            tables.say(f"{count} {text}")
 
 
 def _positions(damage: Damage) -> str:

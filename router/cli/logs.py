@@ -12,7 +12,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, MutableMapping
 from contextlib import suppress
 from io import BufferedWriter, FileIO, TextIOWrapper
 from typing import Any
@@ -23,15 +23,32 @@ from structlog.typing import Processor
 
 from router.cli.throttle import Throttle, Tracebacks
 from router.outlet import Outlet, Stream, current
+from router.terminal import harmless, harmless_json, quoted
 
 STDERR = 2
 
 
+LINES = ("exception", "stack")
+"""Fields that are shown as lines of their own."""
+
+
 def _dumps(event: dict[str, Any], default: Callable[[Any], Any]) -> str:
     try:
-        return orjson.dumps(event, default=default).decode()
+        return harmless_json(orjson.dumps(event, default=default))
     except orjson.JSONEncodeError:  # half a character, a number of a hundred digits
         return json.dumps(event, default=default)
+
+
+def show_harmless(_logger: object, _method: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Make a line for a terminal harmless, as a processor of structlog: no value can begin a line, or another field."""
+    for name, value in fields.items():
+        if not isinstance(value, str):
+            continue
+        if name in LINES:
+            fields[name] = "\n".join(f"  {harmless(line)}" for line in value.split("\n"))
+        else:
+            fields[name] = harmless(value if name == "event" else quoted(value))
+    return fields
 
 
 def configure(level: str, **who: object) -> None:
@@ -46,7 +63,7 @@ def configure(level: str, **who: object) -> None:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
-        structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer(serializer=_dumps),
+        *([show_harmless, structlog.dev.ConsoleRenderer()] if terminal else [_AS_JSON]),
     ]
 
     def line(method: str, fields: Any) -> str:
@@ -74,6 +91,9 @@ def configure(level: str, **who: object) -> None:
         logger_factory=outlet,
         cache_logger_on_first_use=True,
     )
+
+
+_AS_JSON: Processor = structlog.processors.JSONRenderer(serializer=_dumps)
 
 
 def take_all() -> None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, tzinfo
-from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import quote
 
 import msgspec
 import typer
@@ -17,11 +14,11 @@ from rich.progress import Progress
 
 from router.admin.controls import ReplayChoice, ReplayOrder, ReplayReport
 from router.cli import tables
-from router.cli.ask import ConfigFile, admin_of, ask
+from router.cli.ask import ask, ask_for, named, read
 from router.cli.dead import mapping
 from router.cli.options import taking
 from router.cli.selection import matching, moment
-from router.config import Admin, load
+from router.cli.whereabouts import Place, Reach, place_of
 from router.errors import RouterError
 from router.rehearsal import Rehearsal, rehearse
 
@@ -70,9 +67,9 @@ def turn_of(
     return "stop" if stop else "resume" if resume else ""
 
 
-@taking(span=span_of, turn=turn_of)
+@taking(place=place_of, span=span_of, turn=turn_of)
 def replay(
-    config: ConfigFile,
+    place: Place,
     subscription: Annotated[str, typer.Argument(help="department/name", metavar="[SUB]")] = "",
     *,
     span: Span,
@@ -98,12 +95,13 @@ def replay(
     """
     _check(span, turn, subscription, dry_run=dry_run, wait=wait)
     if dry_run:
-        _show_rehearsal(_rehearsed(config, subscription, span), per_second or PER_SECOND, as_json=as_json)
+        _show_rehearsal(_rehearsed(place, subscription, span), per_second or PER_SECOND, as_json=as_json)
         return
-    admin, path = admin_of(config), f"/replays/{quote(subscription)}" if subscription else "/replays"
-    reports = _told(admin, path, span, turn, number, per_second)
+    reach = place.reach()
+    path = named(reach, "replays", subscription) if subscription else "/replays"
+    reports = _told(reach, path, span, turn, number, per_second)
     _show(reports, as_json=as_json)
-    if wait and not _wait_over(admin, path, reports[0].replay.number if span.since else number):
+    if wait and not _wait_over(reach, path, reports[0].replay.number if span.since else number):
         raise typer.Exit(1)
 
 
@@ -118,24 +116,24 @@ def _check(span: Span, turn: Running, subscription: str, *, dry_run: bool, wait:
 
 
 def _told(
-    admin: Admin, path: str, span: Span, turn: Running, number: int | None, per_second: float | None
+    reach: Reach, path: str, span: Span, turn: Running, number: int | None, per_second: float | None
 ) -> Sequence[ReplayReport]:
     """Begin a replay, or turn one, or only look; return what the daemon says of it."""
     if span.since:
         since, until = span.times(UTC)
         match = mapping(span.match) if span.match else None
         order = ReplayOrder(since=since, until=until, match=match, per_second=per_second or PER_SECOND)
-        return [msgspec.json.decode(ask(admin, "POST", path, order), type=ReplayReport)]
+        return [read(ReplayReport, reach, ask(reach, "POST", path, order))]
     if turn:
         choice = ReplayChoice(number=number, per_second=per_second if turn == "resume" else None)
-        return msgspec.json.decode(ask(admin, "POST", f"{path}/{turn}", choice), type=Many)
-    return msgspec.json.decode(ask(admin, "GET", path), type=Many)
+        return read(Many, reach, ask(reach, "POST", f"{path}/{turn}", choice))
+    return ask_for(Many, reach, path)
 
 
 def _show(reports: Sequence[ReplayReport], *, as_json: bool) -> None:
     if as_json:
         for report in reports:
-            print(msgspec.json.encode(report).decode())
+            tables.say_json(msgspec.json.encode(report))
         return
     columns = ("subscription", "state", "done", "of", "delivered", "parked", "dead", "filtered", "waiting", "gone")
     table = tables.table("number", *columns, "a second", "note")
@@ -145,33 +143,33 @@ def _show(reports: Sequence[ReplayReport], *, as_json: bool) -> None:
         said = "; ".join(text for text in (report.waits, report.note or one.note) if text)
         passed, every = str(one.position - one.first), str(one.end - one.first)
         row = (str(one.number), report.subscription, one.state, passed, every, *counts)
-        table.add_row(*row, f"{one.per_second:g}", tables.plain(said))
-    tables.console().print(table)
+        table.add_row(*row, f"{one.per_second:g}", said)
+    tables.show(table)
 
 
-def _wait_over(admin: Admin, path: str, number: int | None) -> bool:
+def _wait_over(reach: Reach, path: str, number: int | None) -> bool:
     """Show progress until the replay (or all) is over; say whether none was stopped."""
     shown = Progress(disable=not sys.stderr.isatty(), console=tables.errors())
     try:
         with shown:
             bar = shown.add_task("replayed", total=None)
             while True:
-                reports = msgspec.json.decode(ask(admin, "GET", path), type=Many)
+                reports = ask_for(Many, reach, path)
                 mine = [one.replay for one in reports if number in {None, one.replay.number}]
                 done, every = sum(one.position - one.first for one in mine), sum(one.end - one.first for one in mine)
                 shown.update(bar, completed=done, total=every)
                 if shown.disable:
-                    print(f"{done} of {every} positions", file=sys.stderr, flush=True)
+                    tables.tell(f"{done} of {every} positions")
                 if all(one.state != "running" for one in mine):
                     return all(one.state == "done" for one in mine)
                 time.sleep(1)
     except KeyboardInterrupt:
-        print("it goes on without you: --stop stops it", file=sys.stderr)
+        tables.tell("it goes on without you: --stop stops it")
         raise typer.Exit(INTERRUPTED) from None
 
 
-def _rehearsed(config: Path, subscription: str, span: Span) -> Rehearsal:
-    loaded = load(config, os.environ)
+def _rehearsed(place: Place, subscription: str, span: Span) -> Rehearsal:
+    loaded = place.load()
     condition = matching(span.match or "{}", loaded.decoder)
     since, until = span.times(loaded.decoder.zone())
     shown = Progress(disable=not sys.stderr.isatty(), console=tables.errors(), transient=True)
@@ -183,14 +181,14 @@ def _rehearsed(config: Path, subscription: str, span: Span) -> Rehearsal:
 
 def _show_rehearsal(told: Rehearsal, per_second: float, *, as_json: bool) -> None:
     if as_json:
-        print(msgspec.json.encode(told).decode())
+        tables.say_json(msgspec.json.encode(told))
         return
     if told.first >= told.end:
         raise RouterError(f"{told.subscription} is past nothing that was stored within that time")
-    print(
+    tables.say(
         f"{told.events} events would go out, {told.filtered} not; {told.waiting} are parked already, and the steps "
         f"fail on {told.failing} (positions {told.first} to {told.end - 1}; the journal begins at {told.tail}); "
         f"{told.events / per_second:.0f} s at {per_second:g} a second"
     )
     for sample in told.samples:
-        print(bytes(sample).decode())
+        tables.say_json(bytes(sample))

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import anyio
 import typer
@@ -18,6 +18,7 @@ from anyio import to_thread
 from anyio.streams.memory import MemoryObjectSendStream
 
 from router import service
+from router.cli import tables
 from router.cli.descriptors import raise_limit
 from router.cli.early import remembered
 from router.cli.force import Force
@@ -29,7 +30,10 @@ from router.ending import Ending
 from router.fronts.crew import FRONT
 
 ConfigFile = Annotated[Path, typer.Argument(help="The YAML file.", metavar="CONFIG")]
-Level = Annotated[str, typer.Option(help="debug, info, warning or error.")]
+Level = Annotated[
+    Literal["debug", "info", "warning", "error"],
+    typer.Option(help="debug, info, warning or error.", case_sensitive=False),
+]
 
 
 def run(
@@ -115,7 +119,7 @@ def check(config: ConfigFile) -> None:
     """
     loaded = load(config, os.environ)
     count = sum(len(d.subscriptions) for d in loaded.departments.values())
-    print(
+    tables.say(
         f"{config}: good: sources {', '.join(loaded.sources) or 'none'}; "
         f"{len(loaded.departments)} departments, {count} subscriptions"
     )

@@ -60,6 +60,6 @@ def matching(text: str, decoder: Decoder) -> Condition:
         found = condition(Vocabulary(decoder))(Walk(problems, os.environ, {}), root, ())
         problems.raise_any()
     except (BadText, BadConfig) as error:
-        raise typer.BadParameter(str(error)) from error
+        raise typer.BadParameter("; ".join(str(error).splitlines()), param_hint="--match") from error
     assert isinstance(found, Condition)
     return found

@@ -55,25 +55,23 @@ def trial(
 
 def _tell(verdicts: list[Verdict], *, as_json: bool) -> None:
     if as_json:
-        print(msgspec.json.encode(verdicts).decode())
+        tables.say_json(msgspec.json.encode(verdicts))
         return
     for one in verdicts:
-        print(f"{'FAILED' if one.problems else 'ok'}: {one.name}")
+        tables.say(f"{'FAILED' if one.problems else 'ok'}: {one.name}")
         for problem in one.problems:
-            print(f"    {problem}")
+            tables.say(f"    {problem}")
     failed = sum(bool(one.problems) for one in verdicts)
-    print(f"{len(verdicts)} tests, {failed} failed" if verdicts else "no tests (see `tests:` in config/full.yaml)")
+    tables.say(f"{len(verdicts)} tests, {failed} failed" if verdicts else "no tests (see `tests:` in config/full.yaml)")
 
 
 def _tell_differences(differences: list[Difference], *, as_json: bool) -> None:
     if as_json:
-        print(msgspec.json.encode(differences).decode())
+        tables.say_json(msgspec.json.encode(differences))
         return
     table = tables.table("subscription", "both", "changed", "only old", "only new", "such as")
     for one in differences:
         some = "; ".join(f"{kind.replace('_', ' ')}: {', '.join(ids[:1])}" for kind, ids in one.samples.items())
-        table.add_row(
-            one.subscription, str(one.both), str(one.changed), str(one.only_old), str(one.only_new), tables.plain(some)
-        )
-    tables.console().print(table)
-    print("`router explain CONFIG ID` shows an event whole")
+        table.add_row(one.subscription, str(one.both), str(one.changed), str(one.only_old), str(one.only_new), some)
+    tables.show(table)
+    tables.say("`router explain CONFIG ID` shows an event whole")

@@ -97,7 +97,7 @@ def _convert(
     finder = Plugins(_existing(() if folders is BAD else folders, folder, problems), entry_points)
     special |= {kind: plugin(kind, finder, _DEFAULT_TYPES.get(kind, "")) for kind in KINDS}
     decoder = field("decoder")
-    vocabulary = Vocabulary(decoder, _keys(root.get("sources"))) if isinstance(decoder, Decoder) else None
+    vocabulary = Vocabulary(decoder, keys(root.get("sources"))) if isinstance(decoder, Decoder) else None
     special[Condition] = condition(vocabulary)
     walk = Walk(problems, environ, special, meanings(folder, vocabulary), folder)
     config = walk.struct(Config, root, (), {"plugins": folders, "decoder": decoder})
@@ -127,7 +127,8 @@ def _existing(folders: tuple[str, ...], folder: Path, problems: Problems) -> lis
     return paths
 
 
-def _keys(node: Node | None) -> list[str]:
+def keys(node: Node | None) -> list[str]:
+    """Return the keys of a mapping; none of anything else."""
     return [key.text for key, _ in node.entries] if isinstance(node, MapNode) else []
 
 

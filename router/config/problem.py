@@ -11,6 +11,7 @@ import msgspec
 from router.config.nodes import MapNode, Mark, Node, Scalar, keys_of, locate
 from router.errors import RouterError
 from router.match import Path
+from router.terminal import harmless
 
 
 class Problem(msgspec.Struct, frozen=True, order=True):
@@ -100,8 +101,7 @@ def shown(path: Path) -> str:
 
 def _line(text: str) -> str:
     """Return the text on one line, with nothing in it that a terminal would act on."""
-    text = " ".join(text.split())
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return harmless(" ".join(text.split()))
 
 
 def path_of(place: str) -> Path:

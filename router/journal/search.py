@@ -1,6 +1,8 @@
 """What to look for in the bytes of a journal to find a text without decoding: the forms that messages hold it in.
 
-A needle that is found makes an event a candidate, no more: whoever searches compares its decoded fields.
+A needle that is found makes an event a candidate, no more: whoever searches compares its decoded fields. An address is
+looked for in any case, for receivers' domains and all their users are; in base64, only as it was typed, in small and
+capital letters, and with capital initials.
 """
 
 from __future__ import annotations
@@ -56,16 +58,30 @@ def places(key: bytes, ids: bytes) -> list[int]:
     return found
 
 
+def folded(text: str) -> str:
+    """Return what two texts that mean the same have in common: the small letters of an address, else the text."""
+    return text.lower() if "@" in text else text
+
+
 class Key:
     """What is searched for: an event id, or a text in one of its forms."""
 
     def __init__(self, text: str) -> None:
         self._id = id_of(text)
-        self._needles = needles(text)
+        address = "@" in text
+        written = (text, text.lower(), text.upper(), text.title()) if address else (text,)
+        self._needles = tuple({needle: None for each in written for needle in needles(each)})
+        self._small = tuple({needle.lower(): None for needle in self._needles}) if address else ()
 
     def within(self, ids: bytes, body: bytes) -> bool:
         """Say whether a batch, or one event, may hold it."""
-        return (self._id is not None and self._id in ids) or any(needle in body for needle in self._needles)
+        return (self._id is not None and self._id in ids) or self._in(body)
+
+    def _in(self, body: bytes) -> bool:
+        if any(needle in body for needle in self._needles):
+            return True
+        small = body.lower() if self._small else b""
+        return any(needle in small for needle in self._small)
 
     def indices(self, ids: bytes, messages: Sequence[tuple[bytes, Mapping[str, str]]]) -> list[int]:
         """Return which of a batch's messages (body, attributes) hold it, the last first."""
@@ -74,5 +90,4 @@ class Key:
         return sorted(found, reverse=True)
 
     def _in_message(self, body: bytes, attributes: Mapping[str, str]) -> bool:
-        texts = [body, *(text.encode() for text in attributes.values())]
-        return any(needle in text for needle in self._needles for text in texts)
+        return any(map(self._in, [body, *(text.encode() for text in attributes.values())]))

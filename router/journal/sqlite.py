@@ -13,7 +13,7 @@ import msgspec
 import structlog
 
 from router.errors import RouterError
-from router.hint import nearest
+from router.hint import nearest_subscription
 from router.journal import Inspection, Journal, Partition, Restore, headfile
 from router.journal.database import Database
 from router.journal.headfile import Known
@@ -129,7 +129,7 @@ class SqliteJournal(Journal, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             with closing(Upkeep(path)) as upkeep:
                 settle(upkeep, found, state)
                 if name not in (known := upkeep.records.progress()):
-                    raise RouterError(f"nothing is kept of `{name}` ({nearest(name, known)})")
+                    raise RouterError(f"nothing is kept of `{name}` ({nearest_subscription(name, known)})")
                 with upkeep.transaction():
                     upkeep.forget(name)
 

@@ -39,6 +39,8 @@ Plain: TypeAlias = "str | int | float | bool | list[Plain] | dict[str, Plain] | 
 """A pattern, or a part of one, as plain data."""
 
 NESTING = ("any", "all", "not")
+DEPTH = 64
+"""Levels of nesting at most: who compiles and checks a condition goes down by recursion."""
 OPERATORS = ("prefix", "suffix", "glob", "not", "exists", "range", "cidr")
 
 
@@ -68,11 +70,25 @@ def parse(pattern: Plain, decoder: Decoder | Vocabulary, path: Path = ()) -> Con
     The pattern is plain data: mappings, lists, texts, numbers, booleans. `path` goes before the place of every
     mistake. Raises `BadPattern`.
     """
+    if _is_deeper(pattern, DEPTH):
+        raise BadPattern((Mistake(path, f"nested more than {DEPTH} levels deep", "write it flatter"),))
     parser = _Parser(decoder if isinstance(decoder, Vocabulary) else Vocabulary(decoder))
     condition = parser.pattern(pattern, path)
     if parser.mistakes:
         raise BadPattern(tuple(parser.mistakes))
     return condition.given({})
+
+
+def _is_deeper(pattern: Plain, levels: int) -> bool:
+    """Say whether lists and mappings nest deeper than so many levels; without recursion."""
+    inner: list[Plain] = [pattern]
+    for _ in range(levels + 1):
+        if not inner:
+            return False
+        around, inner = inner, []
+        for one in around:
+            inner += one.values() if isinstance(one, dict) else one if isinstance(one, list) else ()
+    return bool(inner)
 
 
 class _Parser:

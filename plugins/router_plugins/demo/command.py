@@ -41,7 +41,7 @@ def demo(
     try:
         report = anyio.run(run, settings, _silent if as_json else _progress(results))
         if as_json:
-            print(msgspec.json.encode(report).decode())
+            tables.say_json(msgspec.json.encode(report))
         else:
             _print(report)
     finally:
@@ -99,11 +99,9 @@ def _print(report: Report) -> None:
     table = tables.table("subscription", *columns)
     for row in report.subscriptions:
         table.add_row(row.name, *(str(getattr(row, column)) for column in columns))
-    console = tables.console()
-    console.print(table)
-    console.print(
+    tables.show(table)
+    tables.say(
         f"{report.sent} results sent in {report.published} messages, {report.answered} answered, "
         f"{report.redelivered} pushes sent again, {report.kills} kills, {report.seconds} s; the journal "
-        f"{'balances' if report.balanced else 'DOES NOT BALANCE'}: {'ok' if report.ok else 'FAILED'}",
-        highlight=False,
+        f"{'balances' if report.balanced else 'DOES NOT BALANCE'}: {'ok' if report.ok else 'FAILED'}"
     )

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import typer
 
-from router import RouterError
+from router import RouterError, harmless_json
 from router_plugins.emulator import remote
 from router_plugins.emulator.lists import CAMPAIGNS, HERE, At, Json
 from router_plugins.emulator.replies import STATUS
@@ -78,7 +78,7 @@ def ledger(campaign: Annotated[str, typer.Option(help="One campaign only, as c1.
         at, "GET", "/ledger" + (f"?campaign={quote(campaign, safe='')}" if campaign else "")
     ) as response:
         for line in response:
-            typer.echo(line, nl=False)
+            typer.echo(harmless_json(line), nl=False)
 
 
 def _listed(texts: Several) -> list[str] | None:

@@ -106,6 +106,6 @@ async def _serve(settings: Emulator, host: str, port: int, certificate: Path | N
 
 def _address(listen: str) -> tuple[str, int]:
     host, _, port = listen.rpartition(":")
-    if not host or not port.isdecimal() or int(port) > 65535:  # noqa: PLR2004 - the highest port
+    if not host or not port.isdecimal() or len(port) > 5 or int(port) > 65535:  # noqa: PLR2004 - the highest port
         raise RouterError(f"--listen {listen} is no ADDRESS:PORT (for example 127.0.0.1:6060)")
     return host.strip("[]"), int(port)

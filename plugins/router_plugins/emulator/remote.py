@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from router import RouterError
+from router import RouterError, harmless, harmless_json
 
 _REFUSED = 400
 
@@ -53,13 +53,13 @@ def answer(
 
 def show(value: Any) -> None:
     """Print JSON over several lines."""
-    typer.echo(json.dumps(value, ensure_ascii=False, indent=2))
+    typer.echo(harmless_json(json.dumps(value, ensure_ascii=False, indent=2).encode("utf-8", "replace")))
 
 
 def lines(rows: Sequence[Any]) -> None:
     """Print one JSON object a line."""
     for row in rows:
-        typer.echo(json.dumps(row, ensure_ascii=False))
+        typer.echo(harmless_json(json.dumps(row, ensure_ascii=False).encode("utf-8", "replace")))
 
 
 def table(rows: Sequence[Any], columns: Mapping[str, Callable[[Any], object]]) -> None:
@@ -71,5 +71,10 @@ def table(rows: Sequence[Any], columns: Mapping[str, Callable[[Any], object]]) -
     for name in columns:
         table.add_column(name, overflow="fold")  # a name that is cut off cannot be copied
     for row in rows:
-        table.add_row(*(Text(str(shown(row))) for shown in columns.values()))
+        table.add_row(*(_cell(str(shown(row))) for shown in columns.values()))
     Console().print(table)
+
+
+def _cell(text: str) -> Text:
+    """Return a cell whose lines are ours, and nothing in them acts on the terminal."""
+    return Text("\n".join(map(harmless, text.split("\n"))))

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from servers.mns_pushes import CERTIFICATE, Answers, Recorder, connected, push
 
-from router import ConfigError, Retry, Secret
+from router import ConfigError, PemFile, Retry, Secret
 from router_plugins.mns.callers import Callers
 from router_plugins.mns.http.proxied import client_of, needed
 from router_plugins.mns.push import MnsPush, Tls
@@ -205,9 +205,9 @@ async def test_the_header_comes_before_the_handshake(tmp_path: Path) -> None:
     authority, trusting = trustme.CA(), ssl.create_default_context()
     authority.configure_trust(trusting)
     issued = authority.issue_cert("127.0.0.1")
-    files = Tls(certificate=tmp_path / "cert.pem", key=tmp_path / "key.pem")
-    files.certificate.write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
-    files.key.write_bytes(issued.private_key_pem.bytes())
+    (tmp_path / "cert.pem").write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
+    (tmp_path / "key.pem").write_bytes(issued.private_key_pem.bytes())
+    files = Tls(certificate=PemFile.read(tmp_path / "cert.pem"), key=PemFile.read(tmp_path / "key.pem"))
     async with source(**BEHIND, tls=files).serving(Recorder(), lambda _: None) as (_, port):
 
         def talk() -> bytes:

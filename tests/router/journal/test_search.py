@@ -6,10 +6,11 @@ import json
 from base64 import b64encode
 from xml.sax.saxutils import escape
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.journal.search import id_of, needles, places
+from router.journal.search import Key, id_of, needles, places
 
 TEXTS = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=6, max_size=40)
 
@@ -41,3 +42,13 @@ def test_an_id_is_found_only_where_an_id_begins() -> None:
     assert places(key, ids[1:]) == []
     assert id_of("x" * 32) is None
     assert id_of("ab") is None
+
+
+@pytest.mark.parametrize("written", ["Bob.Smith@Example.NET", "bob.smith@example.net", "BOB.SMITH@EXAMPLE.NET"])
+@pytest.mark.parametrize("typed", ["bob.smith@example.net", "BOB.Smith@example.Net"])
+def test_an_address_is_found_in_any_case_and_an_id_only_as_it_is(written: str, typed: str) -> None:
+    body = f"env_id=AbC&rcpt={written}&status=0".encode()
+    assert Key(typed).within(b"", body)
+    assert Key(typed).indices(b"", [(body, {}), (b"", {"to": written}), (b"", {})]) == [1, 0]
+    assert Key("AbC").within(b"", body)
+    assert not Key("abc").within(b"", body)
