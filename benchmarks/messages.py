@@ -49,6 +49,25 @@ def plain(path: str, content_type: str = TEXT) -> Request:
     return request
 
 
+def spread(path: str, accounts: int) -> Request:
+    """Make requests of as many accounts, each of which has every so manieth result (`account_of`)."""
+    text = _BODY.replace(b"news@shop", b"%b@shop")
+    length = len(body(0)) + 2 * (len(account_of(0, accounts)) - len("news"))
+    whole = (_HEAD % (path.encode(), TEXT.encode(), length) + b"\r\n").replace(b"%", b"%%") + text
+    names = [account_of(part, accounts).encode() for part in range(accounts)]
+
+    def request(number: int) -> bytes:
+        name = names[number % accounts]
+        return whole % (number, number, name, name, number)
+
+    return request
+
+
+def account_of(number: int, accounts: int) -> str:
+    """Return the name of the account, before its @, that a result with this number has."""
+    return f"part{number % accounts:06d}"
+
+
 def sized(path: str, size: int) -> Request:
     """Make requests whose results have `size` bytes, by a long error message."""
     filling = b"x" * (size - len(body(0)))
