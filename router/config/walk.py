@@ -16,6 +16,7 @@ from typing import Any, Final, TypeAlias, get_args, get_origin
 import msgspec
 
 from router.config.environment import expand
+from router.config.hiding import without
 from router.config.nodes import ListNode, MapNode, Node, Scalar
 from router.config.problem import Problems, path_of
 from router.config.scalars import Text, Unfit, constrained, fit
@@ -43,9 +44,6 @@ class Bad:
 BAD: Final = Bad()
 """Stands for a value that could not be made; its problems have been noted."""
 
-
-UNMISTAKABLE = 8
-"""Characters from which a secret is hidden wherever it stands."""
 
 Special: TypeAlias = "Callable[[Walk, MapNode, Path], Any]"
 """Makes the value for a type whose mappings have a syntax of their own; notes problems itself, returns `BAD`."""
@@ -136,15 +134,8 @@ class Walk:
         return None if text.nothing else text.text
 
     def masked(self, since: int, text: str) -> str:
-        """Hide the secrets in a text, and the values of the environment, that were read since then (`hidden`).
-
-        A short one is hidden where it stands as a word, or in quotes: its letters are in other words, too.
-        """
-        for value, instead in sorted(self._hidden[since:], key=lambda pair: -len(pair[0])):
-            if value in text:
-                before, behind = _bounds(value)
-                text = instead.join(re.split(f"{before}{re.escape(value)}{behind}", text))
-        return text
+        """Hide the secrets in a text, and the values of the environment, that were read since then (`hidden`)."""
+        return without(self._hidden[since:], text)
 
     def hide(self, value: str, instead: str = "***") -> None:
         """Keep a value out of the errors."""
@@ -286,13 +277,6 @@ def _braced(node: MapNode) -> str:
 def _fields(cls: type[msgspec.Struct]) -> Mapping[str, msgspec.structs.FieldInfo]:
     """Return the fields by their names in YAML; a memo of pure reflection, which takes long."""
     return {field.encode_name: field for field in msgspec.structs.fields(cls)}
-
-
-def _bounds(value: str) -> tuple[str, str]:
-    """Return the patterns of what stands around a secret where it is taken for one."""
-    if len(value) >= UNMISTAKABLE:
-        return "", ""
-    return ("(?<!\\w)", "(?!\\w)") if len(value) > 1 else ("(?<=[`'\"])", "(?=[`'\"])")
 
 
 def _listed(hint: Any) -> str:

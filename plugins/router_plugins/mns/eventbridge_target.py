@@ -16,7 +16,8 @@ from router.units import Duration
 from router_plugins.mns import eventbridge
 from router_plugins.mns.certificate import Certificates, TrustedUrls, pinned_key
 from router_plugins.mns.eventbridge import DOCUMENTED_URLS, SIGNATURE, TIMESTAMP, TOKEN, SignatureVersion
-from router_plugins.mns.verification import KeySource, Refused, Verdict
+from router_plugins.mns.routes import path_of
+from router_plugins.mns.verification import Judge, KeySource, Refused, Verdict
 
 _PREFIX = b"x-eventbridge-"
 _MILLISECONDS = re.compile(r"[0-9]{1,15}")
@@ -119,3 +120,16 @@ class EventBridgeJudge(NamedTuple):
 
 def _equal(one: str, other: str) -> bool:
     return hmac.compare_digest(one.encode(), other.encode("utf-8", "surrogateescape"))
+
+
+class ByPath(NamedTuple):
+    """Two judges: one for a path, and one for all else."""
+
+    usual: Judge
+    path: bytes
+    other: EventBridgeJudge
+
+    def verdict(self, target: bytes, headers: Mapping[bytes, bytes], body: bytes, now: float) -> Verdict:
+        """Let the one judge that the path belongs to."""
+        judge = self.other if path_of(target) == self.path else self.usual
+        return judge.verdict(target, headers, body, now)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from math import ceil
 from socket import socket
 from time import time
-from typing import Annotated, ClassVar, NamedTuple, Self
+from typing import Annotated, ClassVar, Self
 from urllib.parse import unquote_to_bytes
 
 import aiohttp
@@ -23,16 +23,16 @@ from router.units import Duration, Size
 from router_plugins.mns.callers import Callers
 from router_plugins.mns.captured import captured as read_captured
 from router_plugins.mns.certificate import DOCUMENTED_URLS, Certificates, TrustedUrls, pinned_key
-from router_plugins.mns.eventbridge_target import EventBridge, EventBridgeJudge
+from router_plugins.mns.eventbridge_target import ByPath, EventBridge
 from router_plugins.mns.examination import Examination
 from router_plugins.mns.health import Health
 from router_plugins.mns.http import Front, Limits
-from router_plugins.mns.http.sockets import open_sockets
+from router_plugins.mns.http.sockets import addresses_of, open_sockets
 from router_plugins.mns.reception import Reception
 from router_plugins.mns.refusals import Refusals
-from router_plugins.mns.routes import is_path, path_of, posts_to
+from router_plugins.mns.routes import holds_secret, is_path, path_of, posts_to
 from router_plugins.mns.topics import WantedTopics
-from router_plugins.mns.verification import Judge, Judging, KeySource, Verdict
+from router_plugins.mns.verification import Judge, Judging, KeySource
 from router_plugins.resolver import Connector
 from router_plugins.tls import server_context, warn_of_expiry
 
@@ -40,8 +40,6 @@ GRACE = 3.0
 """Seconds that pushes which are here already have to become safe and be answered, once the source is stopped."""
 
 _DAY = 24 * 3600.0
-SECRET = 16
-"""Characters that a part of a path has at least if it is to be a secret."""
 
 _POSITIVE = ("max_body", "header_timeout", "body_timeout", "idle_timeout", "max_unanswered")
 
@@ -207,9 +205,7 @@ class MnsPush(Source, frozen=True, kw_only=True):
         return [self.path] if self.eventbridge is None else [self.path, self.eventbridge.here]
 
     def _check_health(self) -> None:
-        if self.health and (
-            not self.health.startswith("/") or not self.health.isascii() or set("?# ") & set(self.health)
-        ):
+        if self.health and not is_path(self.health):
             raise ConfigError("health", "is not a path", "like /health: ASCII, without a query")
         if self.health and unquote_to_bytes(self.health) in {unquote_to_bytes(path) for path in self._paths()}:
             raise ConfigError("health", "is also a path of pushes", "give it a path of its own")
@@ -217,7 +213,7 @@ class MnsPush(Source, frozen=True, kw_only=True):
     def _warn(self) -> None:
         if not self.verify:
             _log.warning("signatures of pushes are not checked: whoever reaches the listener can make results up")
-        elif not self.topics and not _holds_secret(self.path):
+        elif not self.topics and not holds_secret(self.path):
             _log.warning("pushes of all topics of all accounts are taken: set `topics`, or put a secret into `path`")
         if self.eventbridge is not None and self.eventbridge.token is None:
             _log.warning("pushes of everybody's EventBridge are taken: set `eventbridge.token` here and there")
@@ -229,7 +225,7 @@ class MnsPush(Source, frozen=True, kw_only=True):
         if self.eventbridge is None:
             return mns
         path = unquote_to_bytes(self.eventbridge.here)
-        return _ByPath(mns, path, self.eventbridge.judge(certificates, verify=self.verify))
+        return ByPath(mns, path, self.eventbridge.judge(certificates, verify=self.verify))
 
     def _announces(self, target: bytes) -> bool:
         """Say whether `ce-` headers are believed: MNS signs none, so on its path whoever sees a push could add them.
@@ -253,14 +249,7 @@ class MnsPush(Source, frozen=True, kw_only=True):
         )
 
     def _addresses(self) -> Sequence[tuple[str, int]]:
-        several = (self.listen,) if isinstance(self.listen, str) else self.listen
-        found = [_address(one) for one in several]
-        if not found:
-            raise ValueError("there is no address")
-        again = next((a for i, a in enumerate(found) if a[1] and a in found[:i]), None)
-        if again is not None:
-            raise ValueError(f"{again[0]}:{again[1]} stands twice")
-        return found
+        return addresses_of((self.listen,) if isinstance(self.listen, str) else self.listen)
 
     def _opened(self) -> Sequence[socket]:
         """Listen at several addresses, or at all of IPv6 and IPv4, which the front does not by itself."""
@@ -276,37 +265,6 @@ class MnsPush(Source, frozen=True, kw_only=True):
         if self.tls is None:
             return None
         return server_context(self.tls.certificate, self.tls.key)
-
-
-def _holds_secret(path: str) -> bool:
-    """Say whether a part of a path is long and mixed enough to be a secret, such as of `openssl rand -hex 8`."""
-    return any(_is_mixed(part) for part in path.split("/") if len(part) >= SECRET)
-
-
-def _is_mixed(part: str) -> bool:
-    digits = sum(char.isdigit() for char in part)
-    cases = any(map(str.isupper, part)) and any(map(str.islower, part))
-    return len(set(part)) >= SECRET // 3 and (digits >= 3 or (cases and digits > 0))  # noqa: PLR2004 - `eu-1` has one
-
-
-class _ByPath(NamedTuple):
-    """Two judges: one for a path, and one for all else."""
-
-    usual: Judge
-    path: bytes
-    other: EventBridgeJudge
-
-    def verdict(self, target: bytes, headers: Mapping[bytes, bytes], body: bytes, now: float) -> Verdict:
-        """Let the one judge that the path belongs to."""
-        judge = self.other if path_of(target) == self.path else self.usual
-        return judge.verdict(target, headers, body, now)
-
-
-def _address(text: str) -> tuple[str, int]:
-    host, colon, port = text.rpartition(":")
-    if not colon or not host or not port.isdecimal() or int(port) > 0xFFFF:  # noqa: PLR2004 - the last port
-        raise ValueError(f"{text!r} is not HOST:PORT")
-    return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 def _check_eventbridge(eventbridge: EventBridge, path: str) -> None:

@@ -8,6 +8,9 @@ from urllib.parse import unquote_to_bytes
 
 from router_plugins.mns.http import Answer, Route, refusal
 
+SECRET = 16
+"""Characters that a part of a path has at least if it is to be a secret."""
+
 
 def posts_to(*paths: str, other: Route | None = None) -> Route:
     """Return the route that wants POST to one of the paths, however escaped, with any query; in constant time.
@@ -38,3 +41,14 @@ def path_of(target: bytes) -> bytes:
 def is_path(text: str) -> bool:
     """Say whether this may be a path of the listener, as it stands in a config."""
     return text.startswith("/") and text.isascii() and not set("?# ") & set(text)
+
+
+def holds_secret(path: str) -> bool:
+    """Say whether a part of a path is long and mixed enough to be a secret, such as of `openssl rand -hex 8`."""
+    return any(_is_mixed(part) for part in path.split("/") if len(part) >= SECRET)
+
+
+def _is_mixed(part: str) -> bool:
+    digits = sum(char.isdigit() for char in part)
+    cases = any(map(str.isupper, part)) and any(map(str.islower, part))
+    return len(set(part)) >= SECRET // 3 and (digits >= 3 or (cases and digits > 0))  # noqa: PLR2004 - `eu-1` has one

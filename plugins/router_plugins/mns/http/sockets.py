@@ -1,12 +1,32 @@
-"""Sockets at several addresses, for a listener that is given none."""
+"""The addresses of a listener, and sockets at several of them where it is given none."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from contextlib import ExitStack
 from socket import AF_INET6, AI_PASSIVE, SOCK_STREAM, create_server, getaddrinfo, socket
 
 _BACKLOG = 1024
+_PORT = re.compile("[0-9]{1,5}")
+
+
+def addresses_of(listen: Sequence[str]) -> Sequence[tuple[str, int]]:
+    """Return the host and the port of each `HOST:PORT`; raises ValueError."""
+    found = [_address(one) for one in listen]
+    if not found:
+        raise ValueError("there is no address")
+    again = next((a for i, a in enumerate(found) if a[1] and a in found[:i]), None)
+    if again is not None:
+        raise ValueError(f"{again[0]}:{again[1]} stands twice")
+    return found
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not _PORT.fullmatch(port) or int(port) > 0xFFFF:  # noqa: PLR2004 - the last port
+        raise ValueError(f"{text[:100]!r} is not HOST:PORT")
+    return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 def open_sockets(addresses: Sequence[tuple[str, int]]) -> Sequence[socket]:
