@@ -91,18 +91,19 @@ class ReplayDesk:
         """Return from where to where a replay goes, and what is to be said about that."""
         tail, past = self._partition.tail, delivery.progress.position
         stored_at = self._partition.stored_at
-        if order.until is not None and order.until <= order.since:
+        since, until = order.times(self._decoder)
+        if until is not None and until <= since:
             raise RouterError("nothing lies between: `until` is not after `since`")
-        first = await seek_waiting(tail, past, order.since, stored_at)
-        end = past if order.until is None else await seek_waiting(tail, past, order.until, stored_at)
+        first = await seek_waiting(tail, past, since, stored_at)
+        end = past if until is None else await seek_waiting(tail, past, until, stored_at)
         (oldest,) = await stored_at([tail]) if tail < self._partition.head else (None,)
         notes: list[str] = []
-        if oldest is not None and oldest > order.since and tail > 1:
+        if oldest is not None and oldest > since and tail > 1:
             notes.append(f"the journal keeps nothing from before {_moment(oldest)} (`retention`)")
         if first >= end:
             said = f"; {'; '.join(notes)}" if notes else ""
             raise RouterError(f"{delivery.name} is past nothing that was stored within that time{said}")
-        if order.until is None and past < self._partition.head:
+        if until is None and past < self._partition.head:
             notes.append(f"{self._partition.head - past} newer events are pending anyway")
         return first, end, "; ".join(notes)
 

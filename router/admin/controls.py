@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import msgspec
 
 from router.admin.explanation import Explanation
+from router.admin.questions import Unclear
 from router.admin.status import Status
+from router.config.moment import moment
 from router.journal import DeadLetter, Kind, State
 from router.journal.replay import Replay
 from router.match import ALWAYS, parse
 from router.plugin import Decoder
 from router.verify import Balance
+
+When: TypeAlias = float | str
+"""Unix seconds, or a date and time in ISO 8601: without a zone of its own it is in the decoder's."""
+
+
+def seconds_of(when: When, decoder: Decoder) -> float:
+    """Return Unix seconds; raises `Unclear` for a text that is no time."""
+    if not isinstance(when, str):
+        return when
+    try:
+        return moment(when, time.time(), decoder.zone())
+    except ValueError as error:
+        raise Unclear(str(error)) from error
 
 
 class Letter(msgspec.Struct, frozen=True):
@@ -32,25 +48,27 @@ class Letter(msgspec.Struct, frozen=True):
 class Choice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Which of a subscription's dead letters: all, but for what is said here.
 
-    `since` and `until` (Unix seconds) bound when they were given up on; `match` is as in the config.
+    `since` and `until` bound when they were given up on; `match` is as in the config.
     """
 
     kind: Kind | None = None
-    since: float | None = None
-    until: float | None = None
+    since: When | None = None
+    until: When | None = None
     match: dict[str, Any] | None = None
     positions: frozenset[int] | None = None
 
     def chooser(self, decoder: Decoder) -> Callable[[DeadLetter], bool]:
-        """Return what says whether a letter is meant; raises `BadPattern`."""
+        """Return what says whether a letter is meant; raises `BadPattern`, or `Unclear` for what is no time."""
         condition = ALWAYS if self.match is None else parse(self.match, decoder)
+        since = None if self.since is None else seconds_of(self.since, decoder)
+        until = None if self.until is None else seconds_of(self.until, decoder)
 
         def chosen(letter: DeadLetter) -> bool:
             return (
                 self.kind in {None, letter.kind}
                 and (self.positions is None or letter.position in self.positions)
-                and (self.since is None or self.since <= letter.last_try)
-                and (self.until is None or letter.last_try < self.until)
+                and (since is None or since <= letter.last_try)
+                and (until is None or letter.last_try < until)
                 and condition.matches(letter.event)
             )
 
@@ -65,12 +83,16 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class ReplayOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What to deliver again: stored from `since` to before `until` (Unix seconds); `match` is as in a config."""
+    """What to deliver again: stored from `since` to before `until`; `match` is as in a config."""
 
-    since: float
-    until: float | None = None
+    since: When
+    until: When | None = None
     match: dict[str, Any] | None = None
     per_second: float = 100.0
+
+    def times(self, decoder: Decoder) -> tuple[float, float | None]:
+        """Return `since` and `until` in Unix seconds; raises `Unclear`."""
+        return seconds_of(self.since, decoder), None if self.until is None else seconds_of(self.until, decoder)
 
 
 class ReplayChoice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -19,7 +19,7 @@ from router.cli import tables
 from router.cli.ask import Json, Subscription, ask_for, named, read
 from router.cli.control import order
 from router.cli.options import taking
-from router.cli.selection import moment
+from router.cli.selection import when
 from router.cli.whereabouts import Asking, Place, Reach, place_of
 from router.config.nodes import BadText
 from router.config.nodes import read as parse
@@ -43,8 +43,8 @@ def choice_of(
     """Say which dead letters a command is about."""
     return Choice(
         kind=kind,
-        since=None if since is None else moment(since),
-        until=None if until is None else moment(until),
+        since=None if since is None else when(since),
+        until=None if until is None else when(until),
         match=None if match is None else mapping(match),
         positions=None if position is None else frozenset(position),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, tzinfo
+from datetime import tzinfo
 from typing import Annotated, Literal
 
 import msgspec
@@ -17,7 +17,7 @@ from router.cli import tables
 from router.cli.ask import ask, ask_for, named, read
 from router.cli.dead import mapping
 from router.cli.options import taking
-from router.cli.selection import matching, moment
+from router.cli.selection import matching, moment, when
 from router.cli.whereabouts import Place, Reach, place_of
 from router.errors import RouterError
 from router.rehearsal import Rehearsal, rehearse
@@ -120,7 +120,7 @@ def _told(
 ) -> Sequence[ReplayReport]:
     """Begin a replay, or turn one, or only look; return what the daemon says of it."""
     if span.since:
-        since, until = span.times(UTC)
+        since, until = when(span.since), when(span.until) if span.until else None
         match = mapping(span.match) if span.match else None
         order = ReplayOrder(since=since, until=until, match=match, per_second=per_second or PER_SECOND)
         return [read(ReplayReport, reach, ask(reach, "POST", path, order))]

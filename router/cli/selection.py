@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from datetime import UTC, tzinfo
+from datetime import UTC, datetime, tzinfo
 
 import msgspec
 import typer
@@ -50,6 +50,16 @@ def moment(text: str, zone: tzinfo = UTC) -> float:
         return moment_of(text, time.time(), zone)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
+
+
+def when(text: str) -> float | str:
+    """Return what the daemon is told of a moment: Unix seconds, or the text itself where its zone is the daemon's."""
+    seconds = moment(text)
+    try:
+        local = datetime.fromisoformat(text).tzinfo is None
+    except ValueError:  # so long ago
+        return seconds
+    return text if local else seconds
 
 
 def matching(text: str, decoder: Decoder) -> Condition:

@@ -16,9 +16,19 @@ from string import Formatter
 
 from router.config.problem import Problems, shown
 from router.config.walk import LocalPath
+from router.journal.private import is_ours
 from router.match import Path
 
-_JOURNAL = ("journal.db", "journal.db-wal", "journal.db-shm", "journal.db-journal")
+_JOURNAL = (
+    "journal.db",
+    "journal.db-wal",
+    "journal.db-shm",
+    "journal.db-journal",
+    "journal.head",
+    "lock",
+    "admin.json",
+)
+"""Those that are looked for where a template could give them; in the state folder more names are the journal's."""
 _OWN = "give each a file of its own"
 _KEEP_AWAY = "write to another file"
 
@@ -43,7 +53,9 @@ def check_places(config: FilePath | None, state: str, paths: Mapping[Path, Local
         inode = None if local.template and _is_open(local.path) else _inode(found)
         keys = [key for key in (found, inode) if key is not None]
         owner = next((owners[key] for key in keys if key in owners), None)
-        taken = read.get(found) or inodes.get(inode) or _covered(local, found, read | sources)
+        taken = (
+            read.get(found) or inodes.get(inode) or _of_journal(state, found) or _covered(local, found, read | sources)
+        )
         if owner is not None:
             problems.add(place, f"is the file of {owner}, too", _OWN)
         elif taken is not None:
@@ -62,6 +74,13 @@ def _read(config: FilePath | None, state: str, paths: Mapping[Path, LocalPath]) 
     for place, local in paths.items():
         if not local.written and place != ("state",) and (found := _real(local)):
             yield found, f"the file of {shown(place)}, which is read"
+        if place[0] == "sources" and (found := _real(local)):
+            yield f"{found}.position", f"where {shown(place)} keeps how far it has read"
+
+
+def _of_journal(state: str, found: str) -> str | None:
+    folder, name = os.path.split(found)
+    return "a file of the journal" if folder == os.path.realpath(state) and is_ours(name) else None
 
 
 def _covered(local: LocalPath, found: str, read: Mapping[str, str]) -> str | None:

@@ -42,6 +42,11 @@ def make_folder(path: Path) -> None:
         path.chmod(FOLDER)
 
 
+def is_ours(name: str) -> bool:
+    """Say whether a file of this name in a state folder is the router's own."""
+    return name in _OURS or name.startswith(_PREFIXES)
+
+
 def tighten(folder: Path) -> None:
     """Take from a state folder and its files what others may do with them; it says so, and what it leaves as it is.
 
@@ -49,7 +54,7 @@ def tighten(folder: Path) -> None:
     """
     with os.scandir(folder) as entries:
         found = list(entries)
-    ours = [entry for entry in found if entry.name in _OURS or entry.name.startswith(_PREFIXES)]
+    ours = [entry for entry in found if is_ours(entry.name)]
     mode = folder.stat().st_mode
     if len(ours) == len(found):
         _restrict(folder, mode, FOLDER)

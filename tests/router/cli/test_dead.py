@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import aiohttp
@@ -63,6 +64,11 @@ async def test_dead_letters_are_chosen_by_match_time_cause_and_position(tmp_path
             assert await listed(daemon, "--kind", "exhausted") == []
             assert await listed(daemon, "--since", "1h") == ["0", "1", "2", "3"]
             assert await listed(daemon, "--until", "1h") == []
+            soon = datetime.now(UTC) + timedelta(hours=1)
+            beijing = soon + timedelta(hours=8)  # the zone of the config's decoder
+            assert await listed(daemon, "--until", f"{beijing:%Y-%m-%dT%H:%M}") == ["0", "1", "2", "3"]
+            assert await listed(daemon, "--until", f"{soon:%Y-%m-%dT%H:%M}") == []
+            assert await listed(daemon, "--until", f"{soon:%Y-%m-%dT%H:%M}Z") == ["0", "1", "2", "3"]
             assert await listed(daemon, "--match", "{env_id: 3}", "--limit", "1") == ["3"]
             assert await listed(daemon, "--position", "2", "--position", "3", "--position", "99") == ["1", "2"]
             code, said = await cli(daemon, "dead show", "2")
