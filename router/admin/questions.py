@@ -19,6 +19,9 @@ SHOWN = 40
 OF_SUBSCRIPTIONS = frozenset({"dead", "forget", "pause", "replays", "resume"})
 PATHS = OF_SUBSCRIPTIONS | {"explain", "health", "metrics", "ready", "reload", "status", "verify"}
 
+OF_CONFIG = "X-Config-Mistake"
+"""The header that tells a refusal for mistakes in the config's file from all others."""
+
 T = TypeVar("T")
 
 

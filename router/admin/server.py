@@ -42,7 +42,8 @@ from router.admin.controls import (
 )
 from router.admin.guard import is_stranger, refusal
 from router.admin.metrics import exposition
-from router.admin.questions import Unclear, astray, decoded, number
+from router.admin.questions import OF_CONFIG, Unclear, astray, decoded, number
+from router.config.problem import BadConfig
 from router.errors import ConfigError, RouterError
 from router.journal import State
 
@@ -100,7 +101,8 @@ async def _answer_errors(controls: Controls, request: web.Request, handler: Answ
     except Unclear as error:
         return web.Response(status=400, text=str(error))
     except RouterError as error:
-        return web.Response(status=409, text=str(error))
+        headers = {OF_CONFIG: "yes"} if isinstance(error, BadConfig) else None
+        return web.Response(status=409, text=str(error), headers=headers)
     except web.HTTPNotFound:
         return web.Response(status=404, text=astray(request.path, controls.status().subscriptions))
     except web.HTTPMethodNotAllowed as error:

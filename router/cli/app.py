@@ -15,6 +15,7 @@ import typer
 from typer.exceptions import TyperException
 
 from router.cli import control, dead, decode, doctor, explain, inspect, journal, replay, run, tables, trial
+from router.cli.ask import ConfigRefused
 from router.cli.endings import BAD_CONFIG, FAILED, leaves
 from router.cli.logs import configure, secure_streams
 from router.cli.streams import secure_output
@@ -113,7 +114,7 @@ def _said(errors: Sequence[BaseException]) -> int:
         tables.tell(f"router: {first}")
         for line in others:
             tables.tell(line if isinstance(error, BadConfig) else f"  {line}")  # an editor jumps to a mistake's line
-    return BAD_CONFIG if any(isinstance(e, ConfigError | BadConfig) for e in errors) else FAILED
+    return BAD_CONFIG if any(isinstance(e, ConfigError | BadConfig | ConfigRefused) for e in errors) else FAILED
 
 
 def _misused(errors: Sequence[BaseException]) -> int:

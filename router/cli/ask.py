@@ -10,6 +10,7 @@ from urllib.parse import quote
 import msgspec
 import typer
 
+from router.admin.questions import OF_CONFIG
 from router.admin.status import Status
 from router.cli.whereabouts import TOKEN, Reach
 from router.errors import RouterError
@@ -32,12 +33,18 @@ class NoDaemon(RouterError):
     """Nobody answers at the admin address."""
 
 
+class ConfigRefused(RouterError):
+    """The daemon says what is wrong with its config file."""
+
+
 def ask(reach: Reach, method: str, path: str, order: object = None, seconds: float = SECONDS) -> bytes:
-    """Return the answer's body; raises `NoDaemon`, or `RouterError` with what the daemon says."""
-    status, answer = _exchange(reach, method, path, order, seconds)
+    """Return the answer's body; raises `NoDaemon`, `ConfigRefused`, or `RouterError` with what the daemon says."""
+    status, answer, of_config = _exchange(reach, method, path, order, seconds)
     if status < http.client.BAD_REQUEST:
         return answer
     said = answer.decode(errors="replace").strip()[:LONGEST] or f"the daemon answered {status}"
+    if of_config:
+        raise ConfigRefused(said)
     hint = f" (put it into ${TOKEN})" if status == http.client.UNAUTHORIZED else ""
     raise RouterError(f"{said}{hint}")
 
@@ -64,7 +71,7 @@ def named(reach: Reach, kind: str, subscription: str) -> str:
     return f"/{kind}/{quote(subscription)}"
 
 
-def _exchange(reach: Reach, method: str, path: str, order: object, seconds: float) -> tuple[int, bytes]:
+def _exchange(reach: Reach, method: str, path: str, order: object, seconds: float) -> tuple[int, bytes, bool]:
     body = None if order is None else msgspec.json.encode(order)
     headers = {"Content-Type": "application/json"} if body else {}
     if reach.token is not None:
@@ -74,7 +81,7 @@ def _exchange(reach: Reach, method: str, path: str, order: object, seconds: floa
         try:
             connection.request(method, path, body, headers)
             response = connection.getresponse()
-            return response.status, response.read()
+            return response.status, response.read(), OF_CONFIG in response.headers
         finally:
             connection.close()
     except TimeoutError as error:

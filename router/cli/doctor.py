@@ -15,6 +15,7 @@ from router.cli.endings import FAILED
 from router.config import load
 from router.config.plugins import Plugins
 from router.errors import RouterError
+from router.pem import PemFile
 from router.plugin import Secret, Source
 
 doctor = typer.Typer(no_args_is_help=True, help="Find out why something that came is not taken.")
@@ -40,7 +41,8 @@ def push(
 
     Example: router doctor push captured.http router.yaml --certificate push.pem
     """
-    given = {"certificate": certificate, "path": None if path is None else Secret(path), "signed_path": signed_path}
+    pinned = None if certificate is None else _pem(certificate)
+    given = {"certificate": pinned, "path": None if path is None else Secret(path), "signed_path": signed_path}
     options = {name: value for name, value in given.items() if value is not None}
     chosen = _with(_from(config, source) if config else _plain(), options)
     try:
@@ -55,6 +57,13 @@ def push(
     print("nothing was found that keeps it from being taken" if taken else "it would not be taken")
     if not taken:
         raise typer.Exit(FAILED)
+
+
+def _pem(file: Path) -> PemFile:
+    try:
+        return PemFile.read(file)
+    except OSError as error:
+        raise RouterError(f"{file}: {error.strerror}") from error
 
 
 def _from(config: Path, name: str | None) -> Source:

@@ -113,7 +113,7 @@ def test_commands_work_on_the_running_daemon_whatever_is_wrong_with_its_file(
 def test_a_reload_says_what_is_wrong_with_the_file_once(daemon: Daemon, good: str, run: Run) -> None:
     daemon.config.write_text(good.replace("hook: {", "hook: {{:"))
     code, _, err = run("reload", str(daemon.config))
-    assert code == 1
+    assert code == 78
     assert err.startswith(f"router: {daemon.config}:12:18: no valid YAML")
     assert len(err.splitlines()) == 1
 
