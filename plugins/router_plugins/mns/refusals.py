@@ -10,10 +10,10 @@ from router import Count
 from router_plugins.mns.complaints import Complaints
 from router_plugins.mns.http import Request
 
-_KNOWN = frozenset({b"", b"notifications"})
+_KNOWN = frozenset({b"notifications"})
 """Parts of a path that everybody knows."""
 _LEAST = 4
-"""Letters that a part has at least to be taken for one of ours that was mistyped."""
+"""Letters that a part of a path has at least to be anybody's secret."""
 _LONGEST = 200
 _ORIGIN = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://[^/?]*")
 
@@ -24,7 +24,7 @@ class Refusals:
     def __init__(self, count: Count, paths: Sequence[str]) -> None:
         self._complain = Complaints(count, "push refused", by_reason=True)
         parts = {part.lower() for path in paths for part in unquote_to_bytes(path).split(b"/")}
-        self._ours = parts - _KNOWN
+        self._ours = {part for part in parts - _KNOWN if len(part) >= _LEAST}
 
     def __call__(self, kind: str, /, *, request: Request | None = None, peer: str = "", **details: object) -> None:
         """Count `kind` once; what is known of the request goes to the log if this one is logged."""
@@ -42,9 +42,7 @@ class Refusals:
 
     def _is_secret(self, part: bytes) -> bool:
         part = unquote_to_bytes(part).lower()
-        if len(part) < _LEAST:
-            return part in self._ours
-        return any(part in own or (len(own) >= _LEAST and own in part) for own in self._ours)
+        return len(part) >= _LEAST and any(part in own or own in part for own in self._ours)
 
 
 def _text(raw: bytes) -> str:
