@@ -79,9 +79,7 @@ def to_files(case: Case, ground: Ground) -> Mapping[str, float]:
 def to_webhooks(case: Case, ground: Ground) -> Mapping[str, float]:
     """Measure the POSTs a second under full load."""
     with web_servers(ground, case.active) as servers:
-        hooks = {
-            f"s{i}": {"to": {"type": "webhook", "url": url}, **wants(case, i)} for i, url in enumerate(servers)
-        }
+        hooks = {f"s{i}": {"to": {"type": "webhook", "url": url}, **wants(case, i)} for i, url in enumerate(servers)}
         with router(ground, hooks) as daemon:
             answers, took, used = loaded(case, daemon)
     got = [arrived.numbers() for arrived in servers.values()]

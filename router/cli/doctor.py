@@ -11,6 +11,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from router.cli import tables
 from router.cli.endings import FAILED
 from router.config import load
 from router.config.plugins import Plugins
@@ -53,8 +54,9 @@ def push(
         raise RouterError(f"{file}: {error}") from error
     except NotImplementedError as error:
         raise RouterError(f"a source of the type {type(chosen).__name__} has no pushes to examine") from error
-    print("\n".join(lines))
-    print("nothing was found that keeps it from being taken" if taken else "it would not be taken")
+    for line in lines:
+        tables.say(line)
+    tables.say("nothing was found that keeps it from being taken" if taken else "it would not be taken")
     if not taken:
         raise typer.Exit(FAILED)
 

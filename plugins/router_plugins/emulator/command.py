@@ -12,7 +12,7 @@ import anyio
 import msgspec
 import typer
 
-from router import RouterError
+from router import RouterError, harmless
 from router.cli.endings import leaves
 from router_plugins.emulator import subcommands
 from router_plugins.emulator.credentials import access_key_of
@@ -88,7 +88,7 @@ def run(
     except* RouterError as group:
         mistakes = [*leaves(group)]
     for error in mistakes:
-        typer.echo(f"router emulator: {error}", err=True)
+        typer.echo(harmless(f"router emulator: {error}"), err=True)
     if mistakes:
         raise typer.Exit(WRONG_USAGE)
 

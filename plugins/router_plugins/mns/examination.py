@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
+from router import harmless
 from router_plugins.mns.captured import Captured
 from router_plugins.mns.certificate import TrustedUrls
 from router_plugins.mns.diagnosis import Variant, date_problem, signature_problem, signed_digest, variants
@@ -153,7 +154,4 @@ def _is_of(variant: Variant, signed: bytes) -> bool:
 
 def _shown(raw: bytes) -> str:
     """Return text for a terminal: what cannot be seen is escaped, but for line feeds."""
-    return "\n".join(
-        "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
-        for line in raw.decode("utf-8", "backslashreplace").split("\n")
-    )
+    return "\n".join(harmless(line) for line in raw.decode("utf-8", "backslashreplace").split("\n"))

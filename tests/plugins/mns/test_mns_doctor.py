@@ -149,3 +149,7 @@ departments: {{a: {{accounts: ["*"], subscriptions: {{all: {{to: {{type: stdout}
     assert run(good, config, "--signed-path", "/x")[0] == 1
     assert "there is no source `pusj`" in run(good, config, "--source", "pusj")[1]
     assert "there is no request line" in run(config, config)[1]
+    hostile = tmp_path / "hostile.http"
+    hostile.write_bytes(push().replace(b"x-mns-version: ", b"x-mns-a: \x1b[2J\xc2\x9b31m\r\nx-mns-version: "))
+    shown = run(hostile, config)[1]
+    assert shown.isprintable() or not {"\x1b", "\x9b"} & set(shown)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import aiohttp
 import anyio
@@ -21,6 +22,7 @@ from servers.hook import answering
 from router.cli.logs import show_harmless
 from router.cli.tables import show, table
 
+ROOT = Path(__file__).parents[3]
 HOSTILE = (
     "550 \x1b[2J\x1b]0;mine\x07 \x9b31m \u202edaed \u2028 \x7f \x08\x08 [bold]x[/bold] [/no] :bomb: "
     + " " * 200
@@ -126,3 +128,19 @@ def test_a_line_of_the_log_on_a_terminal_is_one_line_and_its_fields_are_its_own(
         None, "error", {"event": "x\ny", "error": "a\x1b[2J\n2026 [info] ok=1", "exception": "T\n\x1bE"}
     )
     assert fields == {"event": r"x\ny", "error": r'"a\x1b[2J\n2026 [info] ok=1"', "exception": "  T\n  \\x1bE"}
+
+
+PRINTED = re.compile(r"(?<![\w.])(?:print|(?:typer\.|click\.)?echo)\((?!harmless)|std(?:out|err)\.write\((?!harmless)")
+
+
+def test_commands_print_by_the_functions_that_make_text_harmless_alone() -> None:
+    """`dead replay` has one line of counts that it writes over again and again."""
+    found = [
+        f"{path.name}: {line.strip()}"
+        for path in sorted((ROOT / "router" / "cli").glob("*.py"))
+        for line in path.read_text().splitlines()
+        if PRINTED.search(line)
+    ]
+    assert found == [
+        "dead.py: print(said.ljust(60), file=sys.stderr, end=end, flush=True)",
+    ]
