@@ -125,9 +125,9 @@ def figures(
 BENCHMARK = Benchmark(
     question="What do many subscriptions cost that each get a little?",
     how=(
-        "As in `routes`, with subscriptions of which each wants the results of one account, and ten want each account's: "
+        "As in `routes`, with subscriptions of which each wants one account's results, and ten want each account's: "
         "so every result is written ten times, whatever the number of subscriptions is, and each gets ten of so many. "
-        "`lines/s` is the whole work, from the first request until all have all. Then, in a router of its own, files are "
+        "`lines/s` is the whole work, from the first request until all have all. Then, in a new router, files are "
         "sent half of that, each result at its time, and its arrival in the first file is counted from its answer; "
         "webhooks' arrivals are those under full load."
     ),
