@@ -53,9 +53,11 @@ def repaired_json(text: str) -> str | None:
     """Return JSON with what its strings cannot have as what they can; None where there is nothing of that.
 
     Escapes of lone surrogates become the three bytes that each would have, which are no UTF-8, as `mended_text` makes
-    of references to them; raw control characters become escapes.
+    of references to them; where stand-ins for those cannot be told apart from what the text has itself, U+FFFD. Raw
+    control characters become escapes.
     """
-    whole = _STRING_IN_JSON.sub(lambda string: _IN_STRING.sub(_sound, string[0]), text)
+    sound = _sound_for_good if _STAND_IN_IN_JSON.search(text) else _sound
+    whole = _STRING_IN_JSON.sub(lambda string: _IN_STRING.sub(sound, string[0]), text)
     return None if whole == text else whole
 
 
@@ -64,6 +66,10 @@ def _sound(found: re.Match[str]) -> str:
     if lone:
         return chr(int(lone, 16)).encode("utf-8", "surrogatepass").decode("utf-8", "surrogateescape")
     return f"\\u{ord(control):04x}" if control else found[0]
+
+
+def _sound_for_good(found: re.Match[str]) -> str:
+    return "\ufffd" if found[1] else _sound(found)
 
 
 def _stand_in(found: re.Match[str]) -> str:

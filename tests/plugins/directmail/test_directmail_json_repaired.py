@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from router.errors import Undecodable
@@ -111,6 +111,8 @@ def test_json_that_is_no_object_is_called_what_it_is(
 
 
 @given(st.text(st.characters(codec=None), max_size=40))
+@example("\ud800\U000f0000")
+@example("\U000fffff \udc00 \x07")
 def test_any_text_comes_through(decode: Decode, text: str) -> None:
     """Every code unit, escaped by an encoder that knows nothing of pairs, or raw."""
     cloud = {"specversion": "1.0", "type": "dm:Trace:Open", "source": "s", "id": "1", "data": {"subject": text}}
