@@ -26,7 +26,7 @@ from router.config import Config
 from router.errors import RouterError
 from router.event import Event, Message
 from router.intake import event_of
-from router.journal import FIRST, Inspection
+from router.journal import FIRST, Inspection, private
 from router.journal.inspection import is_damaged
 from router.journal.report import CheckReport, Damage, Repair
 from router.lines import line_of
@@ -79,7 +79,7 @@ def export(
     """Write messages as they came, one a line, in a form that `router decode FILE` reads back.
 
     A message that is no line (it has line ends, or is empty) is `base64:` and its bytes in base64. The file appears
-    when it is complete.
+    when it is complete; its owner alone may read it.
 
     Example: router journal export config/minimal.yaml results.txt --since 2026-11-23 --until 2026-11-24
     """
@@ -90,7 +90,7 @@ def export(
     part = file.with_name(f"{file.name}.part")
     with _inspected(loaded) as found:
         try:
-            with part.open("xb") as out:
+            with private.create(part) as out:
                 damaged = _write(out.write, found, selection, raw=True)
                 out.flush()
                 os.fsync(out.fileno())

@@ -25,6 +25,11 @@ def touch(path: Path) -> None:
         os.close(_opened(path, os.O_WRONLY | os.O_EXCL))
 
 
+def create(path: Path) -> BinaryIO:
+    """Open a new file to write to it; raises `FileExistsError` if there is one."""
+    return os.fdopen(_opened(path, os.O_WRONLY | os.O_EXCL), "wb")
+
+
 def append_to(path: Path) -> BinaryIO:
     """Open a file, which is made if there is none, to append to it."""
     return os.fdopen(_opened(path, os.O_WRONLY | os.O_APPEND), "ab")

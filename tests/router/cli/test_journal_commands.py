@@ -261,6 +261,7 @@ async def test_what_is_exported_is_decoded_to_the_same_events(written: Path, tmp
     file = tmp_path / "out.txt"
     done = router("journal", "export", written, file)
     assert done.returncode == 0, done.stderr
+    assert file.stat().st_mode & 0o777 == 0o600
     assert [body_of(line) for line in file.read_bytes().split(b"\n")[:-1]] == BODIES
     assert file.read_text() == router("journal", "cat", written, "--raw").stdout
     decoded = [json.loads(line) for line in router("decode", file).stdout.splitlines()]
