@@ -25,8 +25,9 @@ TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
 TWO = "two results in one text"
 
 _KEYS = "|".join((*_HEADS, "recv_time", "end_time", *_PLAIN, "err_msg"))
-_OTHERS = rf"(?:&(?!\s*+(?:{_KEYS})\s*=)[^&]*+){{0,8}}+"
-"""Keys between those of a run that only a later version of the form has."""
+_OTHERS = rf"(?:&(?!\s*+(?:{_KEYS})\s*=)[^&]*+){{0,8}}"
+"""Keys between those of a run that only a later version of the form has. Python before 3.11.5 is wrong about possessive
+repetitions of such a group; what follows this one begins with a key of a run, so that there is little to go back to."""
 
 
 def _tail(time: str) -> str:
