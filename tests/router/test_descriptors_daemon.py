@@ -61,7 +61,9 @@ async def test_the_soft_limit_is_raised_to_the_hard_one(tmp_path: Path) -> None:
     """In the fronts, too."""
     departments = '  a: {accounts: ["*"]}'
     with limited(tmp_path, departments, 256, 600, push="workers: 1") as daemon:
-        front = daemon.status()["sources"]["push"]["workers"][0]["pid"]
+        with anyio.fail_after(20):  # 0 is nobody's: it has not been started yet
+            while not (front := daemon.status()["sources"]["push"]["workers"][0]["pid"]):
+                await anyio.sleep(0.05)
         assert daemon.process
         limits = [resource.prlimit(pid, resource.RLIMIT_NOFILE) for pid in (daemon.process.pid, front)]
     assert limits == [(600, 600)] * 2
