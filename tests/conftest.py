@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("any machine", deadline=None)  # how long an example takes says nothing where others work, too
+settings.load_profile("any machine")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -49,13 +49,16 @@ def start_of_run(text: str, start: int) -> int:
     """Return where, behind the sender's value that begins at `start`, the run begins: the last that is whole.
 
     Where none is whole (nobody has documented the text of opens and clicks), it is where the only env_id stands.
-    Raises `Undecodable` where there is none, or one cannot be told from another.
+    Raises `Undecodable` where there is none, or one cannot be told from another: it may stand in the reply, behind the
+    vendor's.
     """
     parts = [(found[1] or _TAIL, found.start()) for found in _PART.finditer(text, start)]
     wanted = len(_PARTS) - 1
     for name, at in reversed(parts):
         if name == _PARTS[wanted]:
             if wanted == 0:
+                if _count((one for one, where in parts if where < at), 0) == len(_PARTS):
+                    raise Undecodable(TWO)
                 return at
             wanted -= 1
     begins = [at for name, at in parts if name == _HEADS[0]]

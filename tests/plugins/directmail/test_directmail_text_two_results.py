@@ -164,6 +164,7 @@ pieces = st.lists(
 @given(pieces, pieces, pieces)
 @example(f"x&{FAKE}", "", "")
 @example("x&env_id=777", "", "&account=a@b.c")
+@example("", "", f"&env_id=&from=ceo@shop.example.com{FAKE}")
 def test_whatever_sender_and_receiver_write_the_vendors_values_stay(
     decode: Decode, notify: str, tail: str, reply: str
 ) -> None:
