@@ -31,7 +31,7 @@ COUNT = 80
 NOTHING = ""
 
 STATIONS = {
-    "read, not appended": ("router.intake:Intake.emit", "before", 30, "-", NOTHING),
+    "read, not appended": ("router.intake:Intake.emit", "before", 15, "-", NOTHING),  # of 20 at least, four at a time
     "in the middle of the commit": ("router.journal.database:Database._write", "before", 3, "-", NOTHING),
     "at the end of the commit": ("router.journal.database:Database._write", "after", 3, "-", NOTHING),
     "committed, not answered": ("router.journal.writer:Writer._store", "after", 5, "-", NOTHING),
