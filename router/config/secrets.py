@@ -18,7 +18,12 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 
 def read_file(path: Path, limit: int) -> bytes:
-    """Return what is in a file, `limit` bytes and one more at most; raises `OSError`, also for what is no file."""
+    """Return what is in a file, `limit` bytes and one more at most; raises `OSError`, also for what is no file.
+
+    Raises `ValueError` for what can be no path.
+    """
+    if "\0" in str(path):  # Pythons say it in different words
+        raise ValueError("embedded null byte")
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe without a writer would never open
     with open(descriptor, "rb") as file:  # noqa: PTH123 - it is open already
         mode = os.fstat(descriptor).st_mode

@@ -226,6 +226,9 @@ async def test_a_journal_that_fills_up_warns_in_time_and_a_refusal_says_whose_ev
                 refused = (response.status, await response.text())
             async with session.get(f"http://127.0.0.1:{daemon.admin}/metrics") as response:
                 metrics = await response.text()
+        with anyio.fail_after(10):
+            while not logged("push refused"):
+                await anyio.sleep(0.05)
     warnings = logged("the journal fills up")
     assert [(line["percent"], line["level"]) for line in warnings] == [(70, "warning"), (85, "warning"), (95, "error")]
     assert all(line["by"].startswith("held by a/dead (") for line in warnings)

@@ -63,7 +63,10 @@ def _filled(piece: str) -> str:
     ],
 )
 def test_a_hostile_body_takes_milliseconds(decode: Decode, text: str) -> None:
-    start = time.process_time()
-    with contextlib.suppress(Undecodable):
-        decode(text)
-    assert time.process_time() - start < 0.1
+    took: list[float] = []
+    for _ in range(3):  # collecting the garbage of all other tests may fall into one
+        start = time.thread_time()
+        with contextlib.suppress(Undecodable):
+            decode(text)
+        took.append(time.thread_time() - start)
+    assert min(took) < 0.1
