@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from servers.mns_pushes import CERTIFICATE, PUSHES, push
 from typer.testing import CliRunner
 
-from router import Secret
+from router import Secret, harmless
 from router.cli.app import build
 from router_plugins.mns.captured import captured
 from router_plugins.mns.push import MnsPush
@@ -125,7 +125,7 @@ def test_whatever_was_captured_is_read_or_refused_and_shown_harmlessly(noise: by
     except ValueError:
         return
     _, said = examined(noise)
-    assert all(line.isprintable() for line in said.split("\n"))
+    assert all(harmless(line) == line for line in said.split("\n"))
 
 
 def test_the_command_tells_by_its_exit_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,4 +152,4 @@ departments: {{a: {{accounts: ["*"], subscriptions: {{all: {{to: {{type: stdout}
     hostile = tmp_path / "hostile.http"
     hostile.write_bytes(push().replace(b"x-mns-version: ", b"x-mns-a: \x1b[2J\xc2\x9b31m\r\nx-mns-version: "))
     shown = run(hostile, config)[1]
-    assert shown.isprintable() or not {"\x1b", "\x9b"} & set(shown)
+    assert not {"\x1b", "\x9b"} & set(shown)
