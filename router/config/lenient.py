@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from router.config.loading import keys
+from router.config.loading import DEFAULT_TYPES, keys
 from router.config.meanings import meanings
 from router.config.model import Admin, Config, Department, Subscription
 from router.config.nodes import BYTES, BadText, MapNode, Mark, Node, Scalar, read
@@ -25,14 +25,12 @@ from router.config.specials import condition, plugin, secret
 from router.config.walk import BAD, Special, Walk
 from router.journal import Journal
 from router.match import Condition, Vocabulary
-from router.plugin import Decoder, Plugin, Secret
+from router.plugin import Decoder, Secret
 
 T = TypeVar("T")
 
 LOST = "\ud800"
 """Stands for a value that cannot be read; no type takes it."""
-
-_DEFAULTS: Mapping[type[Plugin], str] = {Journal: "sqlite", Decoder: "directmail"}
 
 _KEY = re.compile(r"^(?P<indent> *)(?P<key>[A-Za-z0-9_][A-Za-z0-9_-]*) *:(?P<value>[^\n#]*[^\s#])?.*$", re.MULTILINE)
 
@@ -146,7 +144,7 @@ class _Salvage:
         self._walk = Walk(problems, environ, special, meanings(folder, None), folder)
         folders: Any = self._value("plugins", tuple[str, ...]) or ()
         finder = Plugins([one for name in folders if (one := folder / name).is_dir()])
-        special |= {kind: plugin(kind, finder, _DEFAULTS.get(kind, "")) for kind in KINDS}
+        special |= {kind: plugin(kind, finder, DEFAULT_TYPES.get(kind, "")) for kind in KINDS}
         self._decoder = self._value("decoder", Decoder) or self._default(Decoder)
         vocabulary = Vocabulary(self._decoder, keys(root.get("sources")))
         special[Condition] = condition(vocabulary)
@@ -155,7 +153,7 @@ class _Salvage:
     def config(self, state: Path | None) -> Config | None:
         said = self._root.get("journal")
         journal = self._value("journal", Journal)
-        if journal is None and said is not None and _type_of(said) not in {"", _DEFAULTS[Journal]}:
+        if journal is None and said is not None and _type_of(said) not in {"", DEFAULT_TYPES[Journal]}:
             return None
         name = "state" if self._root.get("state") is None else self._value("state", str)
         if state is None and name is None:

@@ -32,7 +32,8 @@ from router.match import Condition, Vocabulary
 from router.pem import PemFile
 from router.plugin import Decoder, Plugin, Secret
 
-_DEFAULT_TYPES: Mapping[type[Plugin], str] = {Journal: "sqlite", Decoder: "directmail"}
+DEFAULT_TYPES: Mapping[type[Plugin], str] = {Journal: "sqlite", Decoder: "directmail"}
+"""What a plugin is that names no type."""
 
 
 def load(path: Path, environ: Mapping[str, str], pem_files: set[Path] | None = None) -> Config:
@@ -95,7 +96,7 @@ def _convert(
 
     folders = field("plugins")
     finder = Plugins(_existing(() if folders is BAD else folders, folder, problems), entry_points)
-    special |= {kind: plugin(kind, finder, _DEFAULT_TYPES.get(kind, "")) for kind in KINDS}
+    special |= {kind: plugin(kind, finder, DEFAULT_TYPES.get(kind, "")) for kind in KINDS}
     decoder = field("decoder")
     vocabulary = Vocabulary(decoder, keys(root.get("sources"))) if isinstance(decoder, Decoder) else None
     special[Condition] = condition(vocabulary)

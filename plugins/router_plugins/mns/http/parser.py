@@ -97,8 +97,7 @@ class Parser:
                 rest = self._feed(piece) + rest
             else:  # nearly all that comes is one request, and no more
                 rest = self._feed(rest)
-        if self._several:
-            self._several = False
+        self._several = False
         complete, self._complete = self._complete, []
         return complete
 
